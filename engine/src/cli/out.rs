@@ -1,0 +1,256 @@
+//! The one gate for all output.
+//!
+//! Facts go to stdout, talk to stderr. Whatever is printed passes [`clean`]: of control characters only newline and tab get through,
+//! others are shown, not sent. Colour is added here, as sequences of our own, and only where the reader is a terminal that wants it.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anstyle::{AnsiColor, Color, Style};
+use unicode_width::UnicodeWidthStr;
+
+use crate::error::Error;
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// `--quiet`: from now on [`say`] is silent. Errors are not.
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Whether a person reads stderr on a terminal and wants to see progress.
+pub fn is_interactive() -> bool {
+    io::stderr().is_terminal() && !QUIET.load(Ordering::Relaxed)
+}
+
+/// Whether questions can be asked: stdin and stderr are terminals.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Control characters made visible: newline and tab stay, ESC becomes `␛`, others their picture or `\u{…}`. Also the invisible ones that
+/// change the direction of text, which can make a line read as what it is not.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| {
+        c == '\n'
+            || c == '\t'
+            || !(c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+    };
+    if text.chars().all(harmless) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            c if harmless(c) => out.push(c),
+            '\0'..='\x1f' => out.push(char::from_u32(0x2400 + c as u32).unwrap_or('?')),
+            '\x7f' => out.push('␡'),
+            c => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// How a piece of text is meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tone {
+    #[default]
+    Plain,
+    Good,
+    Warn,
+    Bad,
+    Dim,
+    Strong,
+    Accent,
+}
+
+impl Tone {
+    fn style(self) -> Style {
+        let colour = |c: AnsiColor| Style::new().fg_color(Some(Color::Ansi(c)));
+        match self {
+            Tone::Plain => Style::new(),
+            Tone::Good => colour(AnsiColor::Green),
+            Tone::Warn => colour(AnsiColor::Yellow),
+            Tone::Bad => colour(AnsiColor::Red).bold(),
+            Tone::Dim => Style::new().dimmed(),
+            Tone::Strong => Style::new().bold(),
+            Tone::Accent => colour(AnsiColor::Cyan),
+        }
+    }
+}
+
+/// Text in pieces, each with its tone. Cleaned when it is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Text(Vec<(Tone, String)>);
+
+impl Text {
+    pub fn new() -> Text {
+        Text::default()
+    }
+    /// One piece in one tone.
+    pub fn of(tone: Tone, text: impl Into<String>) -> Text {
+        Text(vec![(tone, text.into())])
+    }
+    /// Adds a piece.
+    #[must_use]
+    pub fn and(mut self, tone: Tone, text: impl Into<String>) -> Text {
+        self.0.push((tone, text.into()));
+        self
+    }
+    /// Columns it takes on a terminal.
+    pub fn width(&self) -> usize {
+        self.0.iter().map(|(_, t)| clean(t).width()).sum()
+    }
+    /// What is sent to a reader.
+    pub fn render(&self, colour: bool) -> String {
+        let mut out = String::new();
+        for (tone, text) in &self.0 {
+            match tone {
+                Tone::Plain => out.push_str(&clean(text)),
+                tone if colour => {
+                    let style = tone.style();
+                    out.push_str(&format!("{style}{}{style:#}", clean(text)));
+                }
+                _ => out.push_str(&clean(text)),
+            }
+        }
+        out
+    }
+}
+
+impl<T: Into<String>> From<T> for Text {
+    fn from(text: T) -> Text {
+        Text::of(Tone::Plain, text)
+    }
+}
+
+/// Rows in columns, each as wide as its widest cell, two blanks between them. The last column is not padded.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    rows: Vec<Vec<Text>>,
+}
+
+impl Table {
+    /// With a head row.
+    pub fn new(head: &[&str]) -> Table {
+        Table { rows: vec![head.iter().map(|h| Text::of(Tone::Dim, *h)).collect()] }
+    }
+    /// Adds a row; a newline in a cell is shown as its picture.
+    pub fn row(&mut self, cells: Vec<Text>) {
+        let flat = |t: Text| Text(t.0.into_iter().map(|(tone, s)| (tone, s.replace('\n', "␤").replace('\t', " "))).collect());
+        self.rows.push(cells.into_iter().map(flat).collect());
+    }
+    /// The lines, without the newline of the last.
+    pub fn render(&self, colour: bool) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<usize> =
+            (0..columns).map(|c| self.rows.iter().filter_map(|r| r.get(c)).map(Text::width).max().unwrap_or(0)).collect();
+        let line = |row: &Vec<Text>| {
+            let mut out = String::new();
+            for (c, cell) in row.iter().enumerate() {
+                out.push_str(&cell.render(colour));
+                if c + 1 < row.len() {
+                    out.push_str(&" ".repeat(widths[c] - cell.width() + 2));
+                }
+            }
+            out.trim_end().to_owned()
+        };
+        self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Whether stdout gets colours: a terminal, and NO_COLOR unset.
+pub fn stdout_colour() -> bool {
+    io::stdout().is_terminal() && !crate::os::env::no_color()
+}
+
+fn stderr_colour() -> bool {
+    io::stderr().is_terminal() && !crate::os::env::no_color()
+}
+
+/// A closed pipe ends the program quietly, as for any filter.
+fn ended(result: io::Result<()>) {
+    if let Err(e) = result
+        && e.kind() == io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}
+
+/// A fact, on stdout, with a newline.
+pub fn fact(text: impl Into<Text>) {
+    ended(writeln!(io::stdout().lock(), "{}", text.into().render(stdout_colour())));
+}
+
+/// A table of facts, on stdout.
+pub fn table(table: &Table) {
+    ended(writeln!(io::stdout().lock(), "{}", table.render(stdout_colour())));
+}
+
+/// A fact for a program: JSON, indented on a terminal, one line elsewhere.
+pub fn json(value: &impl serde::Serialize) {
+    let terminal = io::stdout().is_terminal();
+    let text = if terminal { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    ended(writeln!(io::stdout().lock(), "{}", text.unwrap_or_default()));
+}
+
+/// Talk, on stderr, with a newline; silent under `--quiet`.
+pub fn say(text: impl Into<Text>) {
+    if !QUIET.load(Ordering::Relaxed) {
+        let _ = writeln!(io::stderr().lock(), "{}", text.into().render(stderr_colour()));
+    }
+}
+
+/// Something odd that does not stop the work: `warning: …` on stderr.
+pub fn warn(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", Text::of(Tone::Warn, "warning: ").and(Tone::Plain, text).render(stderr_colour()));
+}
+
+/// An error as text, `error: …` first.
+pub fn render_error(error: &Error, colour: bool) -> String {
+    let mut out = vec![];
+    for line in format!("error: {error}").lines() {
+        let text = match (line.strip_prefix("error: "), line.strip_prefix("hint: ")) {
+            (Some(rest), _) => Text::of(Tone::Bad, "error: ").and(Tone::Plain, rest),
+            (_, Some(rest)) => Text::of(Tone::Accent, "hint: ").and(Tone::Plain, rest),
+            _ => Text::from(line),
+        };
+        out.push(text.render(colour));
+    }
+    out.join("\n")
+}
+
+/// Shows an error on stderr.
+pub fn error(error: &Error) {
+    let _ = writeln!(io::stderr().lock(), "{}", render_error(error, stderr_colour()));
+}
+
+/// Bytes as they are, on stdout: an attached terminal, a log asked for raw, a generated page. The caller answers for what is in them.
+pub fn raw(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    ended(out.write_all(bytes).and_then(|()| out.flush()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn only_newline_and_tab_get_through(text in any::<String>()) {
+            let cleaned = clean(&text);
+            prop_assert!(cleaned.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
+        }
+    }
+
+    #[test]
+    fn tables_line_up_whatever_is_in_them() {
+        let mut t = Table::new(&["NAME", "STATE"]);
+        t.row(vec!["w\u{1b}[31meb".into(), Text::of(Tone::Good, "up")]);
+        t.row(vec!["日本".into(), "down".into()]);
+        assert_eq!(t.render(false), "NAME      STATE\nw␛[31meb  up\n日本      down");
+    }
+}

@@ -1,0 +1,76 @@
+//! What is said over the sockets. A frame's kind says how its payload reads: [`JSON`] one of the messages below, [`BYTES`] terminal data as it is.
+
+use serde::{Deserialize, Serialize};
+
+use super::records::Run;
+use super::status::{AgentStatus, EngineStatus};
+use crate::os::pty::Size;
+
+/// The payload is one message, as JSON.
+pub const JSON: u8 = 1;
+/// The payload is terminal output (from a host) or input (to one).
+pub const BYTES: u8 = 2;
+
+/// To a host. One connection carries any number of requests; answers come in their order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub enum ToHost {
+    /// From the watchdog: [`FromHost::Report`] at once with the terminal's master descriptor, then one at every change.
+    Watch,
+    /// From now on [`BYTES`] frames go both ways: first what redraws the screen, then output as it comes.
+    Attach { size: Size },
+    /// The attached client's terminal has a new size.
+    Resize { size: Size },
+    /// Text for the agent, as a paste where it takes one, then Enter if `submit`. Answer: `Taken` or `Failed`.
+    Send { text: String, submit: bool, timeout_ms: u64 },
+    /// The last `lines` lines of scrollback and the screen: a `BYTES` frame. `styled` keeps colours as SGR sequences.
+    Capture { lines: usize, styled: bool },
+    /// End the agent with all below it, then the host itself. Answer: `Done` when nothing is left.
+    Stop,
+    /// End the agent and start it anew. Answer: `Report` when it runs or has failed.
+    Restart,
+    /// Answer: `Report`.
+    Status,
+}
+
+/// From a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "kebab-case")]
+pub enum FromHost {
+    Report {
+        status: AgentStatus,
+        run: Run,
+    },
+    Taken,
+    Done,
+    /// The agent ended while the client was attached, or the host is about to.
+    Detached {
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
+}
+
+/// To the watchdog.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub enum ToWatchdog {
+    /// Answer: `Status`.
+    Status,
+    /// `Status` at once and at every change, until the connection ends.
+    Subscribe,
+    /// The wanted state on disk has changed for these sessions: act on it. Answer: `Settled` when each runs, is down, or has said why not.
+    Settle { sessions: Vec<String> },
+    /// Restart these sessions' agents; also those that are `failing`. Answer: `Settled`.
+    Restart { sessions: Vec<String> },
+}
+
+/// From the watchdog.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "kebab-case")]
+pub enum FromWatchdog {
+    Status { status: EngineStatus },
+    Settled { sessions: Vec<AgentStatus> },
+    Failed { reason: String },
+}

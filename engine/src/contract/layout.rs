@@ -1,0 +1,135 @@
+//! Where a project's data lies: names only, nothing is touched.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// The engine's own file in a project.
+pub const CONFIG_FILE: &str = "agents.toml";
+/// The folder of a project that holds its engine.
+pub const ENGINE_FOLDER: &str = "engine";
+
+/// First 12 hex digits of the sha256 of the canonical path of the folder that holds `agents.toml`.
+pub fn hash(project_folder: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let digest = Sha256::digest(project_folder.as_os_str().as_bytes());
+    digest.iter().take(6).map(|b| format!("{b:02x}")).collect()
+}
+
+/// The places of one project's data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// `{hash}-{project}`.
+    pub instance: String,
+    pub hash: String,
+    /// `$AGENTS_HOME/{instance}`: survives a boot.
+    pub data: PathBuf,
+    /// `$XDG_RUNTIME_DIR/agents/{hash}`: sockets and locks, gone after a boot.
+    pub runtime: PathBuf,
+}
+
+impl Layout {
+    /// `folder` is the canonical path of the folder that holds `agents.toml`; `project` its name as a path component (see [`component`]);
+    /// `home` and `runtime` are `os::env::agents_home()` and `os::env::agents_runtime()`.
+    pub fn new(folder: &Path, project: &str, home: &Path, runtime: &Path) -> Layout {
+        let hash = hash(folder);
+        let instance = format!("{hash}-{}", component(project));
+        Layout { data: home.join(&instance), runtime: runtime.join(&hash), instance, hash }
+    }
+    /// The path of the project that owns the data; another path in it means that two hashes collide.
+    pub fn origin(&self) -> PathBuf {
+        self.data.join(".origin")
+    }
+    pub fn sessions(&self) -> PathBuf {
+        self.data.join("sessions")
+    }
+    /// A session's metadata, `key=value` lines.
+    pub fn session(&self, id: &str) -> PathBuf {
+        self.sessions().join(id)
+    }
+    /// What a session's host starts: [`super::records::Launch`] as JSON.
+    pub fn launch(&self, id: &str) -> PathBuf {
+        self.data.join("launch").join(format!("{id}.json"))
+    }
+    pub fn archive(&self) -> PathBuf {
+        self.data.join("archive")
+    }
+    pub fn logs(&self) -> PathBuf {
+        self.data.join("logs")
+    }
+    /// The session's raw terminal output. `.log.1` is the part before it.
+    pub fn log(&self, id: &str) -> PathBuf {
+        self.logs().join(format!("{id}.log"))
+    }
+    /// What the engine's own daemons said on standard error.
+    pub fn daemon_log(&self) -> PathBuf {
+        self.logs().join("daemons.log")
+    }
+    pub fn events(&self) -> PathBuf {
+        self.data.join("events.jsonl")
+    }
+    pub fn watchdog_socket(&self) -> PathBuf {
+        self.runtime.join("watchdog.sock")
+    }
+    pub fn watchdog_lock(&self) -> PathBuf {
+        self.runtime.join("watchdog.lock")
+    }
+    pub fn host_socket(&self, id: &str) -> PathBuf {
+        self.runtime.join(format!("{id}.sock"))
+    }
+    /// Held by a session's host.
+    pub fn host_lock(&self, id: &str) -> PathBuf {
+        self.runtime.join(format!("{id}.host"))
+    }
+    /// Inherited by a session's agent and all below it.
+    pub fn agent_lock(&self, id: &str) -> PathBuf {
+        self.runtime.join(format!("{id}.agent"))
+    }
+    /// The host's last word on its session, [`super::records::Run`] as JSON: for whoever comes after it.
+    pub fn run(&self, id: &str) -> PathBuf {
+        self.runtime.join(format!("{id}.run"))
+    }
+    /// Taken by a command that changes this project's sessions.
+    pub fn command_lock(&self) -> PathBuf {
+        self.runtime.join("command.lock")
+    }
+    /// The value of `AGENTS_MARK` in the environment of everything a session runs.
+    pub fn mark(&self, id: &str) -> String {
+        format!("{}/{id}", self.hash)
+    }
+}
+
+/// A project's name as one path component: everything outside `[A-Za-z0-9._-]` becomes `-`, no leading dot or dash, 40 characters at most, `project` where nothing is left.
+pub fn component(name: &str) -> String {
+    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' }).collect();
+    let short: String = plain.trim_start_matches(['.', '-']).chars().take(40).collect();
+    let short = short.trim_end_matches(['.', '-']);
+    if short.is_empty() { "project".into() } else { short.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_as_path_components() {
+        for (name, expected) in [
+            ("web", "web"),
+            ("Composio Integrator", "Composio-Integrator"),
+            ("../../etc", "etc"),
+            ("", "project"),
+            ("\u{1b}[31m", "31m"),
+            (".hidden", "hidden"),
+            ("é", "project"),
+        ] {
+            assert_eq!(component(name), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_twelve_hex_digits_of_the_path() {
+        // printf %s /srv/web | sha256sum
+        assert_eq!(hash(Path::new("/srv/web")).len(), 12);
+        assert_ne!(hash(Path::new("/srv/web")), hash(Path::new("/srv/web/")));
+    }
+}

@@ -1,0 +1,12 @@
+//! The versioned shapes by which an engine and whoever looks at it understand each other: places, records, messages, answers.
+//!
+//! Shapes only. What reads them decides; what writes them is in `store` and `drive`.
+
+pub mod control;
+pub mod layout;
+pub mod manifest;
+pub mod records;
+pub mod status;
+
+/// The version of everything in here. A reader takes newer ones too, ignoring what it does not know, and never writes them.
+pub const PROTOCOL: u32 = 1;

@@ -1,0 +1,78 @@
+//! Records on disk that more than one process reads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::status::State;
+use crate::os::process::ProcessId;
+use crate::os::pty::Size;
+
+/// What a session's host starts. Written, mode 0600, before anything is started; read again before every start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    pub session: String,
+    pub agent: String,
+    pub backend: String,
+    /// The first start.
+    pub start: Vec<String>,
+    /// Every later one, so that the conversation goes on.
+    pub resume: Vec<String>,
+    pub folder: PathBuf,
+    pub env: BTreeMap<String, String>,
+    /// Whether a dead agent is brought back.
+    pub heal: bool,
+    pub restart: Restart,
+    /// Between TERM and KILL.
+    pub grace_ms: u64,
+    /// The terminal's size until somebody attaches.
+    pub size: Size,
+}
+
+/// When a dead agent is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// The second delay; the first start is at once.
+    pub backoff_min_ms: u64,
+    /// Delays double up to this.
+    pub backoff_max_ms: u64,
+    /// More deaths than this within the window: `failing`.
+    pub burst: u32,
+    pub window_ms: u64,
+}
+
+/// A host's last word on its session, in the runtime folder: what the next host goes on from. Worth nothing after a boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub boot: String,
+    pub agent: Option<ProcessId>,
+    pub state: State,
+    pub since: Timestamp,
+    pub heals: u32,
+    #[serde(default)]
+    pub reason: String,
+    /// Whether a start has happened, so that the next one resumes.
+    pub started: bool,
+    /// When it died, on the monotonic clock, milliseconds, oldest first; within the window.
+    #[serde(default)]
+    pub deaths_ms: Vec<u64>,
+}
+
+/// One line of `events.jsonl`: a transition, why, and on what evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Empty when the event is the project's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub session: String,
+    /// `up`, `died`, `failing`, `adopted`, `watchdog`, … one word.
+    pub what: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+}

@@ -1,0 +1,117 @@
+//! What `agents status --json` prints and the watchdog's socket answers.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One project's engine, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineStatus {
+    pub instance: String,
+    pub project: String,
+    pub engine: EngineVersion,
+    /// `None`: no watchdog runs.
+    pub watchdog: Option<Daemon>,
+    pub agents: Vec<AgentStatus>,
+    #[serde(default)]
+    pub sessions: Vec<AgentStatus>,
+    #[serde(default)]
+    pub tasks: TaskCounts,
+}
+
+/// Which engine runs: the version in its manifest and the git tree it was built from (empty when unknown).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineVersion {
+    pub version: String,
+    pub tree: String,
+}
+
+/// A daemon of the engine's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Daemon {
+    pub pid: i32,
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+}
+
+/// One agent and its session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentStatus {
+    /// The role in `agents.toml`.
+    pub name: String,
+    /// `{prefix}-{n}`; empty when it never had a session.
+    pub session: String,
+    pub state: State,
+    #[serde(default)]
+    pub activity: Activity,
+    pub pid: Option<i32>,
+    /// Since when it is in this state.
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
+    /// How often it was brought back since it was last started by the operator.
+    pub heals: u32,
+    /// Why it is in this state, in words; empty when there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub backend: String,
+}
+
+/// A session's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// About to run: being started, or waiting for its next start.
+    Starting,
+    Up,
+    /// At its usage limit, left alone until that ends.
+    Limited,
+    /// Given up on until the operator acts or the cause changes.
+    Failing,
+    /// Ended, and not to be restarted.
+    Exited,
+    Down,
+    Archived,
+    /// Cannot be told. Nothing irreversible is done to it.
+    #[serde(other)]
+    Unknown,
+}
+
+impl State {
+    /// The word, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Up => "up",
+            State::Limited => "limited",
+            State::Failing => "failing",
+            State::Exited => "exited",
+            State::Down => "down",
+            State::Archived => "archived",
+            State::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a session's agent does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Activity {
+    Working,
+    Waiting,
+    Idle,
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// How many tasks there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskCounts {
+    #[serde(default)]
+    pub pending: usize,
+    #[serde(default)]
+    pub running: usize,
+    #[serde(default)]
+    pub failed: usize,
+}

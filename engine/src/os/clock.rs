@@ -1,0 +1,21 @@
+//! Time. Waits are measured on the monotonic clock; only what a person reads is wall-clock time.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Wall-clock time, for records and messages.
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// Time since boot without suspends (`CLOCK_MONOTONIC`): never jumps, the same for all processes of the machine.
+pub fn monotonic() -> Duration {
+    let t = clock_gettime(ClockId::Monotonic);
+    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+}
+
+/// This boot's id (`/proc/sys/kernel/random/boot_id`): what was recorded under another id names processes that are gone.
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|s| s.trim().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,269 @@
+//! Files. One function writes a file of record, and every error names its path.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Puts the path into an error, keeping its kind.
+pub fn at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn beside(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Replaces a file of record: written beside, synced, renamed over it, folder synced. After an error the old file is whole.
+/// A symlink at `path` is replaced, not followed. `mode` is that of the new file, for example `0o600`.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_batch(&[(path.to_path_buf(), bytes.to_vec())], mode)
+}
+
+/// [`write_atomic`] for many files at about the price of one: each is old or new, and when this returns all are new and durable.
+pub fn write_batch(files: &[(PathBuf, Vec<u8>)], mode: u32) -> io::Result<()> {
+    let mut written: Vec<(PathBuf, &Path)> = vec![];
+    let result = (|| {
+        let mut last = None;
+        for (path, bytes) in files {
+            let temporary = beside(path);
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(|e| at(path, e))?;
+            written.push((temporary, path));
+            file.write_all(bytes).map_err(|e| at(path, e))?;
+            file.set_permissions(fs::Permissions::from_mode(mode)).map_err(|e| at(path, e))?;
+            if files.len() <= SYNC_ONE_BY_ONE_MAX {
+                file.sync_all().map_err(|e| at(path, e))?;
+            }
+            last = Some(file);
+        }
+        if files.len() > SYNC_ONE_BY_ONE_MAX
+            && let Some(file) = last
+        {
+            rustix::fs::syncfs(&file)?;
+        }
+        for (temporary, path) in &written {
+            fs::rename(temporary, path).map_err(|e| at(path, e))?;
+        }
+        if files.len() > SYNC_ONE_BY_ONE_MAX {
+            if let Some((path, _)) = files.first() {
+                rustix::fs::syncfs(File::open(parent(path))?)?;
+            }
+            return Ok(());
+        }
+        let mut folders: Vec<&Path> = files.iter().map(|(p, _)| parent(p)).collect();
+        folders.dedup();
+        folders.into_iter().try_for_each(sync_dir)
+    })();
+    if result.is_err() {
+        for (temporary, _) in &written {
+            let _ = fs::remove_file(temporary);
+        }
+    }
+    result
+}
+
+/// Up to this many files are synced one by one; for more, one sync of the filesystem is cheaper (measured: about 1 ms each on ext4).
+const SYNC_ONE_BY_ONE_MAX: usize = 4;
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes what happened to names in a folder durable.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path).and_then(|d| d.sync_all()).map_err(|e| at(path, e))
+}
+
+/// Creates a file that must not exist yet (`O_EXCL`): false if it does. Nothing is synced: for reservations and locks.
+pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
+    match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
+        Ok(mut file) => file.write_all(bytes).map(|()| true).map_err(|e| at(path, e)),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(at(path, e)),
+    }
+}
+
+/// Appends in one write, so that lines of several processes do not mix. Creates the file with mode 0600. Not synced.
+pub fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|e| at(path, e))?;
+    file.write_all(bytes).map_err(|e| at(path, e))
+}
+
+/// The whole file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    fs::read(path).map_err(|e| at(path, e))
+}
+
+/// The whole file, which must be UTF-8.
+pub fn read_to_string(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path).map_err(|e| at(path, e))
+}
+
+/// The file's text, or `None` where there is none.
+pub fn read_if_there(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(at(path, e)),
+    }
+}
+
+/// At most the last `bytes` of a file.
+pub fn read_tail(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
+    use std::io::Seek;
+    let mut file = File::open(path).map_err(|e| at(path, e))?;
+    let len = file.metadata().map_err(|e| at(path, e))?.len();
+    file.seek(io::SeekFrom::Start(len.saturating_sub(bytes))).map_err(|e| at(path, e))?;
+    let mut out = vec![];
+    file.read_to_end(&mut out).map_err(|e| at(path, e))?;
+    Ok(out)
+}
+
+/// What stands at a path, links not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    Nothing,
+    File { mode: u32, uid: u32, size_bytes: u64 },
+    Folder { mode: u32, uid: u32 },
+    Link,
+    Other,
+}
+
+/// What stands at a path, links not followed; what cannot be looked at is an error.
+pub fn look(path: &Path) -> io::Result<Found> {
+    match fs::symlink_metadata(path) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Found::Nothing),
+        Err(e) => Err(at(path, e)),
+        Ok(m) if m.file_type().is_symlink() => Ok(Found::Link),
+        Ok(m) if m.is_dir() => Ok(Found::Folder { mode: m.mode() & 0o7777, uid: m.uid() }),
+        Ok(m) if m.is_file() => Ok(Found::File { mode: m.mode() & 0o7777, uid: m.uid(), size_bytes: m.len() }),
+        Ok(_) => Ok(Found::Other),
+    }
+}
+
+/// Whether something stands at the path; links are followed.
+pub fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+/// Whether a folder stands at the path; links are followed.
+pub fn is_dir(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// The path without links and dots; it must exist.
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(path).map_err(|e| at(path, e))
+}
+
+/// The names in a folder, sorted; an absent folder has none.
+pub fn list(path: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(e) => return Err(at(path, e)),
+    };
+    let mut names = vec![];
+    for entry in entries {
+        names.push(entry.map_err(|e| at(path, e))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Creates the folder and those above it.
+pub fn create_dirs(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path).map_err(|e| at(path, e))
+}
+
+/// Creates one folder that must not exist yet: false if it does.
+pub fn create_dir(path: &Path, mode: u32) -> io::Result<bool> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(at(path, e)),
+    }
+}
+
+/// Creates a 0700 folder (those above it with the usual mode), or checks that the one there is the user's own and closed to others.
+pub fn private_dir(path: &Path) -> io::Result<()> {
+    if let Ok(Found::Nothing) = look(path) {
+        if let Some(above) = path.parent() {
+            fs::create_dir_all(above).map_err(|e| at(above, e))?;
+        }
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(at(path, e)),
+        }
+    }
+    let refuse =
+        |what: &str| Err(io::Error::other(format!("{}: {what}; expected a folder of mode 0700 that belongs to you", path.display())));
+    match look(path)? {
+        Found::Folder { uid, .. } if uid != rustix::process::geteuid().as_raw() => refuse(&format!("belongs to user {uid}")),
+        Found::Folder { mode, .. } if mode & 0o077 != 0 => refuse(&format!("has mode {mode:04o}, so others may look in")),
+        Found::Folder { .. } => Ok(()),
+        Found::Link => refuse("is a symlink"),
+        Found::Nothing | Found::File { .. } | Found::Other => refuse("is no folder"),
+    }
+}
+
+/// Renames and makes it durable.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to).map_err(|e| at(from, e))?;
+    sync_dir(parent(to))?;
+    if parent(from) != parent(to) {
+        sync_dir(parent(from))?;
+    }
+    Ok(())
+}
+
+/// Removes a file; an absent one is fine.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at(path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder with all below it, links not followed; an absent one is fine.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at(path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes an empty folder; an absent or used one stays.
+pub fn remove_dir_if_empty(path: &Path) {
+    let _ = fs::remove_dir(path);
+}
+
+/// Copies a file with its mode, through the filesystem's own sharing where it can.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(from, to).map(drop).map_err(|e| at(to, e))
+}
+
+/// Sets a file's mode bits.
+pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| at(path, e))
+}
+
+/// Whether this user may run the file.
+pub fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Where a program of this name would be found: as it stands if it has a slash (relative to `folder`), else along `search` (`$PATH`).
+pub fn find_program(name: &str, folder: &Path, search: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(folder.join(name)).filter(|p| is_executable(p));
+    }
+    search.split(':').filter(|d| !d.is_empty()).map(|d| Path::new(d).join(name)).find(|p| is_executable(p))
+}

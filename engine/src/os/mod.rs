@@ -1,0 +1,14 @@
+//! The only module that touches the world: files, locks, clocks, environment, processes, signals, sockets, terminals, git.
+//!
+//! It decides nothing. Every other module asks here, and `clippy.toml` sees to it.
+#![allow(clippy::disallowed_methods)]
+
+pub mod clock;
+pub mod env;
+pub mod fs;
+pub mod git;
+pub mod lock;
+pub mod process;
+pub mod pty;
+pub mod signal;
+pub mod socket;

@@ -1,0 +1,302 @@
+//! Processes: who they are, ending whole trees of them, starting daemons.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// A process that cannot be mistaken for a later one of the same number: pid and start time (clock ticks since boot, field 22 of proc(5)'s stat).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ProcessId {
+    pub pid: i32,
+    pub start: u64,
+}
+
+/// The fields of `/proc/PID/stat` that are used here.
+#[derive(Debug, Clone, Copy)]
+struct Stat {
+    id: ProcessId,
+    parent: i32,
+    session: i32,
+    zombie: bool,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may itself hold parentheses and blanks.
+    let mut fields = text.get(text.rfind(')')? + 2..)?.split(' ');
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    let start = fields.nth(15)?.parse().ok()?;
+    Some(Stat { id: ProcessId { pid, start }, parent, session, zombie: matches!(state, "Z" | "X") })
+}
+
+impl ProcessId {
+    /// The process that has this number now.
+    pub fn of(pid: i32) -> Option<ProcessId> {
+        stat(pid).map(|s| s.id)
+    }
+
+    /// This process.
+    pub fn own() -> ProcessId {
+        ProcessId::of(std::process::id() as i32).unwrap_or(ProcessId { pid: std::process::id() as i32, start: 0 })
+    }
+
+    /// Whether it still runs; one that has ended and waits to be collected does not.
+    pub fn is_alive(self) -> bool {
+        stat(self.pid).is_some_and(|s| s.id == self && !s.zombie)
+    }
+
+    /// Whether it leads a session of its own.
+    pub fn leads_session(self) -> bool {
+        stat(self.pid).is_some_and(|s| s.id == self && s.session == self.pid)
+    }
+
+    /// A descriptor that is readable when it ends. `None`: it is gone. The number cannot have been reused, as it is checked after opening.
+    pub fn open(self) -> Option<OwnedFd> {
+        let fd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
+        (ProcessId::of(self.pid) == Some(self)).then_some(fd)
+    }
+
+    /// Sends a signal to exactly this process. False: it is gone.
+    pub fn signal(self, signal: Signal) -> bool {
+        self.open().is_some_and(|fd| pidfd_send_signal(fd, signal).is_ok())
+    }
+}
+
+fn all_pids() -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return vec![] };
+    entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// How a session's processes are recognised, however they tried to get away.
+#[derive(Debug, Clone)]
+pub struct Tree<'a> {
+    /// The agent itself, if known: it, its terminal session and everything below it.
+    pub root: Option<ProcessId>,
+    /// A process whose children they are or became (a subreaper); it itself is not one of them.
+    pub reaper: Option<i32>,
+    /// A file that they hold open: the lock they inherited.
+    pub lock: &'a Path,
+    /// `NAME=value` in their environment.
+    pub mark: &'a str,
+}
+
+impl Tree<'_> {
+    /// All living processes of the tree. One pass over `/proc`.
+    pub fn members(&self) -> Vec<ProcessId> {
+        let stats: HashMap<i32, Stat> = all_pids().into_iter().filter_map(|p| Some((p, stat(p)?))).filter(|(_, s)| !s.zombie).collect();
+        let own = std::process::id() as i32;
+        let lock = file_key(self.lock);
+        let root = self.root.filter(|r| stats.get(&r.pid).is_some_and(|s| s.id == *r));
+        let mut found: HashSet<i32> = HashSet::new();
+        for (pid, s) in &stats {
+            let below = root.is_some_and(|r| *pid == r.pid || s.session == r.pid) || self.reaper == Some(s.parent);
+            if *pid != own && (below || holds(*pid, lock) || marked(*pid, self.mark)) {
+                found.insert(*pid);
+            }
+        }
+        loop {
+            let more: Vec<i32> =
+                stats.iter().filter(|(p, s)| **p != own && found.contains(&s.parent) && !found.contains(p)).map(|(p, _)| *p).collect();
+            if more.is_empty() {
+                break;
+            }
+            found.extend(more);
+        }
+        found.into_iter().map(|p| stats[&p].id).collect()
+    }
+
+    /// The member that leads the terminal's session: the agent, where its number was never written down.
+    pub fn leader(&self) -> Option<ProcessId> {
+        let lock = file_key(self.lock)?;
+        all_pids().into_iter().filter(|p| holds(*p, Some(lock))).filter_map(stat).find(|s| s.session == s.id.pid && !s.zombie).map(|s| s.id)
+    }
+}
+
+type FileKey = (u64, u64);
+
+fn file_key(path: &Path) -> Option<FileKey> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
+}
+
+fn holds(pid: i32, key: Option<FileKey>) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Some(key) = key else { return false };
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    entries.flatten().any(|e| std::fs::metadata(e.path()).is_ok_and(|m| (m.dev(), m.ino()) == key))
+}
+
+fn marked(pid: i32, mark: &str) -> bool {
+    std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| e.split(|b| *b == 0).any(|v| v == mark.as_bytes()))
+}
+
+/// What a daemon is started with.
+#[derive(Debug)]
+pub struct Daemon<'a> {
+    pub program: PathBuf,
+    /// The name it sees itself started under.
+    pub arg0: &'a str,
+    pub args: Vec<OsString>,
+    /// Become descriptors 3, 4, … in this order.
+    pub fds: Vec<BorrowedFd<'a>>,
+    pub folder: &'a Path,
+    /// Where its standard error goes, appended.
+    pub stderr: &'a Path,
+}
+
+/// The running program itself, also when its file has been replaced since.
+pub fn own_program() -> PathBuf {
+    PathBuf::from("/proc/self/exe")
+}
+
+/// Starts a process that belongs to nobody: own session, no terminal, parent init. Returns when it has been executed, or why it could not be.
+pub fn spawn_daemon(daemon: &Daemon<'_>) -> io::Result<()> {
+    let stderr = std::fs::OpenOptions::new().append(true).create(true).open(daemon.stderr).map_err(|e| super::fs::at(daemon.stderr, e))?;
+    let mut command = Command::new(&daemon.program);
+    command.arg0(daemon.arg0).args(&daemon.args).current_dir(daemon.folder);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    let sources: Vec<i32> = daemon.fds.iter().map(AsRawFd::as_raw_fd).collect();
+    // SAFETY: between fork and exec only system calls are made: setsid, fork, dup, _exit.
+    unsafe {
+        command.pre_exec(move || {
+            libc::setsid();
+            match libc::fork() {
+                -1 => return Err(io::Error::last_os_error()),
+                0 => {}
+                _ => libc::_exit(0),
+            }
+            place_descriptors(&sources)
+        });
+    }
+    let mut between = command.spawn()?;
+    between.wait().map(drop)
+}
+
+/// Makes `sources` the descriptors 3, 4, …, kept over exec.
+///
+/// # Safety
+/// Only between fork and exec.
+unsafe fn place_descriptors(sources: &[i32]) -> io::Result<()> {
+    // First out of the way, so that no target overwrites a source.
+    let mut parked = [0i32; 16];
+    assert!(sources.len() <= parked.len());
+    for (slot, source) in parked.iter_mut().zip(sources) {
+        // SAFETY: plain system call on numbers.
+        *slot = unsafe { libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, 64) };
+        if *slot < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    for (i, slot) in parked.iter().take(sources.len()).enumerate() {
+        // SAFETY: as above; dup2 clears close-on-exec.
+        if unsafe { libc::dup2(*slot, 3 + i as i32) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Descriptor `n` as inherited from the starter, from now on closed on exec.
+///
+/// # Safety
+/// Each number may be taken once, and only where the starter promised it.
+pub unsafe fn inherited_fd(n: i32) -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the caller's promise.
+    let fd = unsafe { OwnedFd::from_raw_fd(n) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(fd)
+}
+
+/// From now on orphans below this process become its children (`PR_SET_CHILD_SUBREAPER`).
+pub fn become_subreaper() -> io::Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Into::into)
+}
+
+/// The name `ps` and `top` show, 15 bytes.
+pub fn set_name(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Exit(i32),
+    Signal(i32),
+}
+
+/// Collects one ended child, if there is one.
+pub fn reap() -> Option<(i32, Ended)> {
+    let mut status = 0;
+    // SAFETY: a plain system call that writes one int.
+    match unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) } {
+        pid if pid > 0 && libc::WIFEXITED(status) => Some((pid, Ended::Exit(libc::WEXITSTATUS(status)))),
+        pid if pid > 0 && libc::WIFSIGNALED(status) => Some((pid, Ended::Signal(libc::WTERMSIG(status)))),
+        _ => None,
+    }
+}
+
+/// A descriptor's copy, closed on exec.
+pub fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(Into::into)
+}
+
+/// What a command that was run to its end left behind.
+#[derive(Debug)]
+pub struct Output {
+    /// Exit status; 128 + n for signal n.
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+/// How a command is run to its end.
+#[derive(Debug, Default)]
+pub struct Run<'a> {
+    pub argv: &'a [String],
+    pub folder: Option<&'a Path>,
+    pub env: &'a [(String, String)],
+    pub timeout: Option<std::time::Duration>,
+}
+
+/// Runs a command with no standard input, and waits for its end, or until the time is up: then it is killed and the error's kind is `TimedOut`.
+pub fn run(run: &Run<'_>) -> io::Result<Output> {
+    let [program, args @ ..] = run.argv else { return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty command")) };
+    let mut expression = duct::cmd(program, args).stdin_null().stdout_capture().stderr_capture().unchecked();
+    if let Some(folder) = run.folder {
+        expression = expression.dir(folder);
+    }
+    for (name, value) in run.env {
+        expression = expression.env(name, value);
+    }
+    let handle = expression.start()?;
+    let output = match run.timeout {
+        None => handle.wait()?,
+        Some(timeout) => match handle.wait_timeout(timeout)? {
+            Some(output) => output,
+            None => {
+                handle.kill()?;
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{program}: no answer within {timeout:?}")));
+            }
+        },
+    };
+    use std::os::unix::process::ExitStatusExt;
+    let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
+    Ok(Output { code, stdout: output.stdout.clone(), stderr: output.stderr.clone() })
+}
+
+/// Becomes another program: returns only if that failed.
+pub fn exec(argv: &[String], folder: &Path) -> io::Error {
+    let [program, args @ ..] = argv else { return io::Error::new(io::ErrorKind::InvalidInput, "an empty command") };
+    Command::new(program).args(args).current_dir(folder).exec()
+}
