@@ -250,6 +250,40 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to).map(drop).map_err(|e| at(to, e))
 }
 
+/// The same file under a second name, or a copy where the filesystem cannot link. The new name may exist already: then nothing is done.
+pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(_) => copy(from, to),
+    }
+}
+
+/// A symlink at `path` that says `target`.
+pub fn symlink(target: &str, path: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, path).map_err(|e| at(path, e))
+}
+
+/// Makes everything written so far to the filesystem that holds `path` durable: for many files cheaper than each alone.
+pub fn sync_filesystem(path: &Path) -> io::Result<()> {
+    let folder = File::open(path).map_err(|e| at(path, e))?;
+    rustix::fs::syncfs(&folder).map_err(|e| at(path, e.into()))
+}
+
+/// Appends in one write and makes it durable. The file must exist.
+pub fn append_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(path).map_err(|e| at(path, e))?;
+    file.write_all(bytes).and_then(|()| file.sync_data()).map_err(|e| at(path, e))
+}
+
+/// Writes a file that nothing else reads yet; not atomic, not synced: for what is made aside and renamed as a whole.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    match create_new(path, bytes, mode)? {
+        true => Ok(()),
+        false => Err(at(path, io::ErrorKind::AlreadyExists.into())),
+    }
+}
+
 /// Sets a file's mode bits.
 pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| at(path, e))

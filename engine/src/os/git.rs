@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::process::{Output, Run, run};
+use super::lock::Lock;
+use super::process::{Output, Run, run_holding};
 use crate::error::{Error, Result};
 
 /// Variables that would make git look elsewhere than where it is told to.
@@ -27,6 +28,7 @@ pub struct Git<'a> {
     env: Vec<(String, String)>,
     config: Vec<String>,
     timeout: Option<Duration>,
+    holding: Option<&'a Lock>,
 }
 
 impl<'a> Git<'a> {
@@ -45,7 +47,14 @@ impl<'a> Git<'a> {
             .map(str::to_owned)
             .to_vec(),
             timeout: None,
+            holding: None,
         }
+    }
+    /// Git and its hooks inherit the lock, so that it stays held until they have ended, even if this process is killed.
+    #[must_use]
+    pub fn holding(mut self, lock: &'a Lock) -> Self {
+        self.holding = Some(lock);
+        self
     }
     /// Sets a variable for this command.
     #[must_use]
@@ -85,7 +94,7 @@ impl<'a> Git<'a> {
             argv.extend(["-c".into(), setting.clone()]);
         }
         argv.extend(args.iter().map(|a| (*a).to_owned()));
-        run(&Run { argv: &argv, folder: Some(self.folder), env: &self.env, timeout: self.timeout })
+        run_holding(&Run { argv: &argv, folder: Some(self.folder), env: &self.env, timeout: self.timeout }, self.holding.map(Lock::fd))
     }
 
     /// Runs it; its standard output without the last newline, or an error with what git said.

@@ -271,6 +271,12 @@ pub struct Run<'a> {
 
 /// Runs a command with no standard input, and waits for its end, or until the time is up: then it is killed and the error's kind is `TimedOut`.
 pub fn run(run: &Run<'_>) -> io::Result<Output> {
+    run_holding(run, None)
+}
+
+/// [`run`] with one descriptor that the command and all below it inherit: a lock that is to stay held until the last of them has ended,
+/// even if this process dies before.
+pub fn run_holding(run: &Run<'_>, held: Option<BorrowedFd<'_>>) -> io::Result<Output> {
     let [program, args @ ..] = run.argv else { return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty command")) };
     let mut expression = duct::cmd(program, args).stdin_null().stdout_capture().stderr_capture().unchecked();
     if let Some(folder) = run.folder {
@@ -278,6 +284,18 @@ pub fn run(run: &Run<'_>) -> io::Result<Output> {
     }
     for (name, value) in run.env {
         expression = expression.env(name, value);
+    }
+    if let Some(held) = held.map(|fd| fd.as_raw_fd()) {
+        expression = expression.before_spawn(move |command| {
+            // SAFETY: one system call on a number; the descriptor is borrowed for longer than the start takes.
+            unsafe {
+                command.pre_exec(move || match libc::fcntl(held, libc::F_SETFD, 0) {
+                    -1 => Err(io::Error::last_os_error()),
+                    _ => Ok(()),
+                });
+            }
+            Ok(())
+        });
     }
     let handle = expression.start()?;
     let output = match run.timeout {

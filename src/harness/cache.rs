@@ -1,0 +1,45 @@
+//! The cache of built engines, from which the launcher in a project takes the program for the tree it stands in.
+
+use std::path::PathBuf;
+
+use agents::cli::Result;
+use agents::os::{self, env};
+
+use super::carried::{self, Carried};
+
+/// `$XDG_CACHE_HOME/agents/engines`.
+pub fn folder() -> PathBuf {
+    env::cache_home().join("agents/engines")
+}
+
+/// Puts a copy of this program where the launcher looks for the carried engine: started under that name it *is* that engine, so nothing is
+/// compiled. Done once for each engine; nothing is done where `$AGENTS_BIN` names a program for all.
+pub fn seed() -> Result<()> {
+    if env::get(env::AGENTS_BIN).is_some() {
+        return Ok(());
+    }
+    let Carried { tree, commit } = carried::ids();
+    let tree = tree.to_string();
+    let program = folder().join(&tree).join("agents");
+    if !os::fs::is_executable(&program) {
+        os::fs::create_dirs(&folder().join(&tree))?;
+        let aside = folder().join(&tree).join(format!(".agents.{}", std::process::id()));
+        let copied = os::fs::copy(&os::process::own_program(), &aside)
+            .and_then(|()| os::fs::set_mode(&aside, 0o755))
+            .and_then(|()| os::fs::rename(&aside, &program));
+        if copied.is_err() {
+            let _ = os::fs::remove_file(&aside);
+        }
+        copied?;
+    }
+    let by_commit = folder().join("by-commit");
+    let link = by_commit.join(commit.to_string());
+    if os::fs::look(&link)? == os::fs::Found::Nothing {
+        os::fs::create_dirs(&by_commit)?;
+        match os::fs::symlink(&format!("../{tree}"), &link) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
