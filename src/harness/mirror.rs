@@ -97,7 +97,16 @@ impl Mirror {
             .config("transfer.fsckObjects=true")
             .config("fetch.unpackLimit=1")
             .config("gc.auto=0")
-            .run(&["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])
+            .run(&[
+                "fetch",
+                "--quiet",
+                "--no-tags",
+                "--no-write-fetch-head",
+                "--",
+                url,
+                "+refs/heads/*:refs/heads/*",
+                "+refs/tags/*:refs/tags/*",
+            ])
             .map_err(|e| fetch_error(&self.name, url, e))?;
         if self.packs()?.len() > PACKS_MAX {
             repack(&git)?;
@@ -262,10 +271,14 @@ fn init(path: &Path) -> Result<()> {
     os::fs::create_dirs(above)?;
     let aside = path.with_extension(format!("new-{}", std::process::id()));
     os::fs::remove_tree(&aside)?;
-    Git::at(above)
-        .env("GIT_DEFAULT_HASH", "sha1")
-        .env("GIT_DEFAULT_REF_FORMAT", "files")
-        .run(&["init", "--quiet", "--bare", "--template=", "--", &aside.display().to_string()])?;
+    Git::at(above).env("GIT_DEFAULT_HASH", "sha1").env("GIT_DEFAULT_REF_FORMAT", "files").run(&[
+        "init",
+        "--quiet",
+        "--bare",
+        "--template=",
+        "--",
+        &aside.display().to_string(),
+    ])?;
     match os::fs::rename(&aside, path) {
         // Another command was quicker.
         Err(_) if os::fs::is_dir(path) => Ok(os::fs::remove_tree(&aside)?),
