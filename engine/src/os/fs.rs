@@ -80,6 +80,16 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path).and_then(|d| d.sync_all()).map_err(|e| at(path, e))
 }
 
+/// Replaces a file as a whole, so that no reader sees half of it, but syncs nothing: for what a boot makes worthless.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = beside(path);
+    let written = create_new(&temporary, bytes, mode).and_then(|_| fs::rename(&temporary, path).map_err(|e| at(path, e)));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
 /// Creates a file that must not exist yet (`O_EXCL`): false if it does. Nothing is synced: for reservations and locks.
 pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
     match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {

@@ -1,0 +1,155 @@
+//! A project's data folder and runtime folder: made, private, and certainly this project's.
+
+use std::path::{Path, PathBuf};
+
+use crate::contract::layout::Layout;
+use crate::error::{Error, Result};
+use crate::os::fs;
+use crate::os::lock::Lock;
+
+/// Makes and checks the folders of the project in `folder` (canonical). Cheap when all is there.
+pub(crate) fn prepare_at(folder: &Path, layout: &Layout) -> Result<()> {
+    match origin(&layout.data)? {
+        Some(path) if path == folder => {}
+        Some(path) => return Err(collision(folder, &path, &layout.data)),
+        None => {
+            settle_in(folder, layout)?;
+        }
+    }
+    let (home, root) = (parent(&layout.data), parent(&layout.runtime));
+    fs::private_dir(&layout.data).map_err(not_private)?;
+    let fresh = [layout.sessions(), launches(layout), layout.archive(), layout.logs()];
+    for path in &fresh {
+        fs::private_dir(path).map_err(not_private)?;
+    }
+    if origin(&layout.data)?.is_none() {
+        use std::os::unix::ffi::OsStrExt;
+        fs::write_atomic(&layout.origin(), folder.as_os_str().as_bytes(), 0o600)?;
+        fs::sync_dir(home)?;
+    }
+    fs::private_dir(root).map_err(not_private)?;
+    Ok(fs::private_dir(&layout.runtime).map_err(not_private)?)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+fn launches(layout: &Layout) -> PathBuf {
+    parent(&layout.launch("any")).to_path_buf()
+}
+
+/// Errors of `private_dir` say what is wrong with which folder; this says what to do.
+fn not_private(error: std::io::Error) -> Error {
+    Error::from(error).hint("`chmod 700` it if it is yours; if not, set AGENTS_HOME or XDG_RUNTIME_DIR to a folder of your own")
+}
+
+/// The project that a data folder belongs to.
+fn origin(data: &Path) -> Result<Option<PathBuf>> {
+    use std::os::unix::ffi::OsStringExt;
+    let path = data.join(".origin");
+    match fs::look(&path)? {
+        fs::Found::Nothing => Ok(None),
+        _ => Ok(Some(std::ffi::OsString::from_vec(fs::read(&path)?).into())),
+    }
+}
+
+fn collision(folder: &Path, other: &Path, data: &Path) -> Error {
+    Error::failed(format!("{} and {} have the same hash, so their data would mix", folder.display(), other.display()))
+        .because(format!("{} names {}", data.join(".origin").display(), other.display()))
+        .hint("move one of the two projects to another folder, or set AGENTS_HOME and XDG_RUNTIME_DIR to folders of its own for one of them")
+        .hint(format!("if {} is no more: remove {}", other.display(), data.display()))
+}
+
+/// Before a data folder is made: data of this hash under another name is either another project's, or this one's from before it was renamed.
+fn settle_in(folder: &Path, layout: &Layout) -> Result<()> {
+    let home = parent(&layout.data);
+    let ours = format!("{}-", layout.hash);
+    for name in fs::list(home)?.iter().filter(|name| name.starts_with(&ours) && **name != layout.instance) {
+        let data = home.join(name);
+        match origin(&data)? {
+            None => {}
+            Some(path) if path != folder => return Err(collision(folder, &path, &data)),
+            Some(_) if Lock::is_held(&layout.watchdog_lock())? => {
+                return Err(Error::failed(format!("the project's name has changed while it runs: its data lies in {}", data.display()))
+                    .hint("give it back its old name in agents.toml, run `agents down`, then rename it"));
+            }
+            Some(_) if fs::look(&layout.data)? == fs::Found::Nothing => fs::rename(&data, &layout.data)?,
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Place {
+        _root: tempfile::TempDir,
+        home: PathBuf,
+        runtime: PathBuf,
+    }
+
+    fn place() -> Place {
+        let root = tempfile::tempdir().unwrap();
+        Place { home: root.path().join("home"), runtime: root.path().join("run"), _root: root }
+    }
+
+    impl Place {
+        fn layout(&self, folder: &str, name: &str) -> Layout {
+            Layout::new(Path::new(folder), name, &self.home, &self.runtime)
+        }
+    }
+
+    #[test]
+    fn folders_are_made_once_and_closed_to_others() {
+        let place = place();
+        let layout = place.layout("/srv/web", "web");
+        for _ in 0..2 {
+            prepare_at(Path::new("/srv/web"), &layout).unwrap();
+        }
+        for folder in [&layout.data, &layout.sessions(), &layout.logs(), &layout.runtime, &place.runtime] {
+            assert!(matches!(fs::look(folder).unwrap(), fs::Found::Folder { mode: 0o700, .. }), "{}", folder.display());
+        }
+        assert_eq!(fs::read_to_string(&layout.origin()).unwrap(), "/srv/web");
+    }
+
+    #[test]
+    fn a_collision_is_refused_with_both_paths() {
+        let place = place();
+        let layout = place.layout("/srv/web", "web");
+        prepare_at(Path::new("/srv/web"), &layout).unwrap();
+        // Another path under the same hash, by the same name and by another.
+        let namesake = Layout { ..layout.clone() };
+        let other = Layout { instance: format!("{}-api", layout.hash), data: place.home.join(format!("{}-api", layout.hash)), ..layout.clone() };
+        for layout in [namesake, other.clone()] {
+            let error = prepare_at(Path::new("/srv/api"), &layout).unwrap_err();
+            assert!(error.message.contains("/srv/web") && error.message.contains("/srv/api"), "{error}");
+        }
+        assert_eq!(fs::look(&other.data).unwrap(), fs::Found::Nothing);
+    }
+
+    #[test]
+    fn a_renamed_project_keeps_its_data() {
+        let place = place();
+        let (old, new) = (place.layout("/srv/web", "web"), place.layout("/srv/web", "shop"));
+        prepare_at(Path::new("/srv/web"), &old).unwrap();
+        fs::append(&old.events(), b"x").unwrap();
+        let running = Lock::try_take(&old.watchdog_lock()).unwrap().unwrap();
+        assert!(prepare_at(Path::new("/srv/web"), &new).unwrap_err().hints[0].contains("agents down"));
+        drop(running);
+        prepare_at(Path::new("/srv/web"), &new).unwrap();
+        assert_eq!(fs::read_to_string(&new.events()).unwrap(), "x");
+        assert_eq!(fs::look(&old.data).unwrap(), fs::Found::Nothing);
+    }
+
+    #[test]
+    fn a_runtime_folder_that_others_can_enter_is_refused() {
+        let place = place();
+        fs::create_dirs(&place.runtime).unwrap();
+        fs::set_mode(&place.runtime, 0o755).unwrap();
+        let error = prepare_at(Path::new("/srv/web"), &place.layout("/srv/web", "web")).unwrap_err();
+        assert!(error.message.contains("0755"), "{error}");
+    }
+}

@@ -1,0 +1,47 @@
+//! The host's last word on its session. It lies in the runtime folder and is worth nothing after a boot, so it is never synced.
+
+use std::io;
+
+use crate::contract::layout::Layout;
+use crate::contract::records::Run;
+use crate::os::{clock, fs};
+
+/// The last word of this boot; none when there is no readable one: whoever asks then looks at the locks.
+pub(crate) fn read(layout: &Layout, id: &str) -> Option<Run> {
+    let text = fs::read_to_string(&layout.run(id)).ok()?;
+    let run: Run = serde_json::from_str(&text).ok()?;
+    (run.boot == clock::boot_id()).then_some(run)
+}
+
+/// Replaces it as a whole.
+pub(crate) fn write(layout: &Layout, id: &str, run: &Run) -> io::Result<()> {
+    fs::replace(&layout.run(id), &serde_json::to_vec(run)?, 0o600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::status::State;
+
+    #[test]
+    fn another_boot_s_word_counts_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout { instance: "i".into(), hash: "h".into(), data: folder.path().into(), runtime: folder.path().into() };
+        let mut run = Run {
+            boot: clock::boot_id(),
+            agent: None,
+            state: State::Up,
+            since: clock::now(),
+            heals: 3,
+            reason: String::new(),
+            started: true,
+            deaths_ms: vec![1, 2],
+        };
+        assert_eq!(read(&layout, "int-1"), None);
+        write(&layout, "int-1", &run).unwrap();
+        assert_eq!(read(&layout, "int-1"), Some(run.clone()));
+        run.boot = "another".into();
+        write(&layout, "int-1", &run).unwrap();
+        assert_eq!(read(&layout, "int-1"), None);
+    }
+}
