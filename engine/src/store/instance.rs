@@ -57,7 +57,9 @@ fn origin(data: &Path) -> Result<Option<PathBuf>> {
 fn collision(folder: &Path, other: &Path, data: &Path) -> Error {
     Error::failed(format!("{} and {} have the same hash, so their data would mix", folder.display(), other.display()))
         .because(format!("{} names {}", data.join(".origin").display(), other.display()))
-        .hint("move one of the two projects to another folder, or set AGENTS_HOME and XDG_RUNTIME_DIR to folders of its own for one of them")
+        .hint(
+            "move one of the two projects to another folder, or set AGENTS_HOME and XDG_RUNTIME_DIR to folders of its own for one of them",
+        )
         .hint(format!("if {} is no more: remove {}", other.display(), data.display()))
 }
 
@@ -122,7 +124,8 @@ mod tests {
         prepare_at(Path::new("/srv/web"), &layout).unwrap();
         // Another path under the same hash, by the same name and by another.
         let namesake = Layout { ..layout.clone() };
-        let other = Layout { instance: format!("{}-api", layout.hash), data: place.home.join(format!("{}-api", layout.hash)), ..layout.clone() };
+        let other =
+            Layout { instance: format!("{}-api", layout.hash), data: place.home.join(format!("{}-api", layout.hash)), ..layout.clone() };
         for layout in [namesake, other.clone()] {
             let error = prepare_at(Path::new("/srv/api"), &layout).unwrap_err();
             assert!(error.message.contains("/srv/web") && error.message.contains("/srv/api"), "{error}");
