@@ -1,3 +1,4 @@
 //! One registry for all coding-agent projects: create, start, stop, update, see.
 
 pub mod harness;
+pub mod registry;
