@@ -90,7 +90,12 @@ pub(super) fn check(path: &Path, text: &str, home: &Path, file: &File) -> Vec<Fi
         check.project(number, project, file);
         if let Some(first) = names.insert(project.name.as_str(), number) {
             let line = check.places.of(Spot::Project(first, "name")).line;
-            check.find(Spot::Project(number, "name"), format!("project {}", project.name), format!("the name is taken by the project in line {line}"), "give one of them another name");
+            check.find(
+                Spot::Project(number, "name"),
+                format!("project {}", project.name),
+                format!("the name is taken by the project in line {line}"),
+                "give one of them another name",
+            );
         }
     }
     check.findings.sort_by_key(|f| (f.place.line, f.place.column));
@@ -208,5 +213,9 @@ fn nearest_harness(file: &File, name: &str) -> String {
 
 /// The known word that somebody who wrote `word` most likely meant.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known.map(|k| (strsim::damerau_levenshtein(word, k), k)).filter(|(d, k)| *d <= (k.len().max(word.len()) / 3).max(1)).min().map(|(_, k)| k)
+    known
+        .map(|k| (strsim::damerau_levenshtein(word, k), k))
+        .filter(|(d, k)| *d <= (k.len().max(word.len()) / 3).max(1))
+        .min()
+        .map(|(_, k)| k)
 }

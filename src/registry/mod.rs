@@ -162,7 +162,8 @@ impl Registry {
 
     /// The project's harness; an error names those that exist.
     pub fn harness_of(&self, project: &Project) -> Result<&Harness> {
-        self.harness(&project.harness).map_err(|e| Error { place: Some(self.place_of_line(project.line)), ..e.of(format!("project {}", project.name)) })
+        self.harness(&project.harness)
+            .map_err(|e| Error { place: Some(self.place_of_line(project.line)), ..e.of(format!("project {}", project.name)) })
     }
 
     /// The harness of this name; an error names those that exist.

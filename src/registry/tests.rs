@@ -33,7 +33,9 @@ fn every_default_is_filled_in() {
 
 #[test]
 fn a_project_without_a_ref_has_its_harness_s() {
-    let r = registry("fleet.harness = \"own\"\nharness.own = { url = \"https://example.org/own\", ref = \"v3\" }\nproject = [{ name = \"a\", location = \"/a\" }, { name = \"b\", location = \"ssh://me@host:22/srv/b\", ref = \"v4\" }]");
+    let r = registry(
+        "fleet.harness = \"own\"\nharness.own = { url = \"https://example.org/own\", ref = \"v3\" }\nproject = [{ name = \"a\", location = \"/a\" }, { name = \"b\", location = \"ssh://me@host:22/srv/b\", ref = \"v4\" }]",
+    );
     assert_eq!(r.projects[0].reference.as_deref(), Some("v3"));
     assert_eq!(r.projects[1].reference.as_deref(), Some("v4"));
     assert_eq!(r.projects[1].location, Location::Ssh { host: "me@host:22".into(), folder: "/srv/b".into() });
