@@ -33,7 +33,8 @@ pub fn check_goal(folder: &Path) -> Result<()> {
         _ => true,
     };
     match taken {
-        true => Err(Error::failed(format!("{} is there already", folder.display())).hint("choose another --path, or register what is there: fleet add PATH")),
+        true => Err(Error::failed(format!("{} is there already", folder.display()))
+            .hint("choose another --path, or register what is there: fleet add PATH")),
         false => Ok(()),
     }
 }
@@ -94,7 +95,9 @@ fn init(git: &Git<'_>) -> Result<()> {
 
 /// git's long text about a missing identity, in two lines.
 pub fn identity(error: Error) -> Error {
-    let unknown = |line: &String| line.contains("tell me who you are") || line.contains("unable to auto-detect email") || line.contains("empty ident");
+    let unknown = |line: &String| {
+        line.contains("tell me who you are") || line.contains("unable to auto-detect email") || line.contains("empty ident")
+    };
     if !error.because.iter().any(unknown) {
         return error;
     }

@@ -203,7 +203,8 @@ impl Journal {
         let path = self.path(number);
         let text = os::fs::read_to_string(&path)?;
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let odd = |why: String| Error::invalid(&path, why).hint("the journal is written by fleet alone; move this file away if you changed it");
+        let odd =
+            |why: String| Error::invalid(&path, why).hint("the journal is written by fleet alone; move this file away if you changed it");
         let mut record = None;
         for line in whole.lines() {
             match (serde_json::from_str(line).map_err(|e| odd(e.to_string()))?, &mut record) {
