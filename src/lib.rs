@@ -1,5 +1,3 @@
 //! One registry for all coding-agent projects: create, start, stop, update, see.
 
 pub mod harness;
-pub mod ops;
-pub mod registry;

@@ -19,3 +19,10 @@ mod term;
 pub fn main() -> std::process::ExitCode {
     cli::main()
 }
+
+/// The engine that runs: its version, and the git tree it was built from where its place in the build cache (`…/engines/<tree>/agents`) tells.
+pub(crate) fn engine_version() -> contract::status::EngineVersion {
+    let tree = os::process::own_path().and_then(|p| Some(p.parent()?.file_name()?.to_str()?.to_owned()));
+    let is_tree = |t: &String| matches!(t.len(), 40 | 64) && t.bytes().all(|b| b.is_ascii_hexdigit());
+    contract::status::EngineVersion { version: env!("CARGO_PKG_VERSION").into(), tree: tree.filter(is_tree).unwrap_or_default() }
+}

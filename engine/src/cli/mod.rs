@@ -8,5 +8,12 @@ pub use crate::document;
 pub use crate::error::{Error, Kind, Place, Result};
 
 pub(crate) fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match crate::drive::daemon(&args) {
+        Some(Err(e)) => {
+            out::error(&e);
+            std::process::ExitCode::from(e.kind.exit_code())
+        }
+        Some(Ok(())) | None => std::process::ExitCode::SUCCESS,
+    }
 }

@@ -60,6 +60,8 @@ pub enum ToWatchdog {
     Status,
     /// `Status` at once and at every change, until the connection ends.
     Subscribe,
+    /// From a host that no watchdog has connected to. No answer; the watchdog connects.
+    Here { session: String },
     /// The wanted state on disk has changed for these sessions: act on it. Answer: `Settled` when each runs, is down, or has said why not.
     Settle { sessions: Vec<String> },
     /// Restart these sessions' agents; also those that are `failing`. Answer: `Settled`.

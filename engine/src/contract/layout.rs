@@ -36,6 +36,11 @@ impl Layout {
         let instance = format!("{hash}-{}", component(project));
         Layout { data: home.join(&instance), runtime: runtime.join(&hash), instance, hash }
     }
+    /// From its two folders, as handed to a daemon.
+    pub fn from_folders(data: &Path, runtime: &Path) -> Layout {
+        let last = |p: &Path| p.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Layout { instance: last(data), hash: last(runtime), data: data.to_path_buf(), runtime: runtime.to_path_buf() }
+    }
     /// The path of the project that owns the data; another path in it means that two hashes collide.
     pub fn origin(&self) -> PathBuf {
         self.data.join(".origin")
@@ -73,6 +78,10 @@ impl Layout {
     }
     pub fn watchdog_lock(&self) -> PathBuf {
         self.runtime.join("watchdog.lock")
+    }
+    /// Taken by whoever starts a watchdog, for as long as that takes.
+    pub fn start_lock(&self) -> PathBuf {
+        self.runtime.join("start.lock")
     }
     pub fn host_socket(&self, id: &str) -> PathBuf {
         self.runtime.join(format!("{id}.sock"))

@@ -1,1 +1,9 @@
-//! placeholder
+//! Decisions. Pure: no clock, file, process or socket; time comes in as a number, what is to be done goes out as a list.
+
+pub mod limits;
+pub mod restart;
+pub mod session;
+pub mod watch;
+
+#[cfg(test)]
+mod simulator;

@@ -1,1 +1,60 @@
-//! placeholder
+//! The daemons: they perform what `core` decides and feed back what came of it.
+
+pub mod host;
+pub mod start;
+pub mod watchdog;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::{Error, Result};
+use crate::os;
+
+/// The hidden command lines of the daemons. `None`: it is another command.
+pub fn daemon(args: &[String]) -> Option<Result<()>> {
+    let verb = args.first()?.as_str();
+    if verb != start::HOST && verb != start::WATCHDOG {
+        return None;
+    }
+    let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1)).map(String::as_str);
+    let (Some(data), Some(runtime)) = (value("--data"), value("--runtime")) else {
+        return Some(Err(Error::usage(format!("`agents {verb}` is started by the engine itself")).hint("agents up")));
+    };
+    let layout = crate::contract::layout::Layout::from_folders(data.as_ref(), runtime.as_ref());
+    Some(match (verb, value("--session")) {
+        (start::WATCHDOG, _) => watchdog::main(layout),
+        (_, Some(session)) => host::main(layout, session, args.iter().any(|a| a == "--terminal")),
+        (_, None) => Err(Error::usage("`agents host` is started by the engine itself").hint("agents up")),
+    })
+}
+
+/// Waits until one of the descriptors is ready for what is asked of it, or the deadline (monotonic) has come. Answers in the order of the question.
+fn wait(asked: &[(BorrowedFd<'_>, PollFlags)], deadline: Option<Duration>) -> std::io::Result<Vec<PollFlags>> {
+    let mut fds: Vec<PollFd<'_>> = asked.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+    let timeout = deadline.map(|at| {
+        let left = at.saturating_sub(os::clock::monotonic());
+        Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
+    });
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) => Ok(fds.iter().map(PollFd::revents).collect()),
+        Err(rustix::io::Errno::INTR) => Ok(vec![PollFlags::empty(); asked.len()]),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What a connection waits for: always input, room for output where some is queued.
+fn interest(stream: &os::socket::Stream) -> (BorrowedFd<'_>, PollFlags) {
+    let out = if stream.queued_bytes() > 0 { PollFlags::OUT } else { PollFlags::empty() };
+    (stream.as_fd(), PollFlags::IN | out)
+}
+
+/// A number from 0 to 1 that differs from process to process and moment to moment: spreads what would come all at once.
+fn jitter() -> f64 {
+    f64::from(os::clock::monotonic().subsec_nanos() / 1000 % 1000) / 1000.0
+}
+
+fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}

@@ -19,6 +19,9 @@ pub const AGENTS_CONFIG: &str = "AGENTS_CONFIG";
 /// Set in an agent's environment: `{hash}/{session}`; marks every process below it, however far it strays.
 pub const AGENTS_MARK: &str = "AGENTS_MARK";
 
+/// Set in the environment of the engine's daemons, so that an agent that starts some (of another project) does not take them for its own children.
+pub const AGENTS_DAEMON: &str = "AGENTS_DAEMON";
+
 /// A variable's value; one that is set but empty counts as unset, as the XDG base directory specification says.
 pub fn get(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|v| !v.is_empty())

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -72,13 +72,9 @@ impl Lock {
         text.trim().to_owned()
     }
 
-    /// A lock whose descriptor was inherited by number from the process that took it.
-    ///
-    /// # Safety
-    /// `fd` must be open and owned by nobody else in this process.
-    pub unsafe fn inherited(fd: RawFd) -> Lock {
-        // SAFETY: the caller's promise.
-        Lock { file: File::from(unsafe { OwnedFd::from_raw_fd(fd) }) }
+    /// A lock that another process took and handed over.
+    pub fn from_fd(fd: OwnedFd) -> Lock {
+        Lock { file: File::from(fd) }
     }
 
     /// The descriptor, to be inherited by a child.

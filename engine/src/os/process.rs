@@ -1,6 +1,6 @@
 //! Processes: who they are, ending whole trees of them, starting daemons.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -21,7 +21,6 @@ pub struct ProcessId {
 #[derive(Debug, Clone, Copy)]
 struct Stat {
     id: ProcessId,
-    parent: i32,
     session: i32,
     zombie: bool,
 }
@@ -31,10 +30,9 @@ fn stat(pid: i32) -> Option<Stat> {
     // The name in parentheses may itself hold parentheses and blanks.
     let mut fields = text.get(text.rfind(')')? + 2..)?.split(' ');
     let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    let session = fields.nth(1)?.parse().ok()?;
+    let session = fields.nth(2)?.parse().ok()?;
     let start = fields.nth(15)?.parse().ok()?;
-    Some(Stat { id: ProcessId { pid, start }, parent, session, zombie: matches!(state, "Z" | "X") })
+    Some(Stat { id: ProcessId { pid, start }, session, zombie: matches!(state, "Z" | "X") })
 }
 
 impl ProcessId {
@@ -75,13 +73,17 @@ fn all_pids() -> Vec<i32> {
     entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// How a session's processes are recognised, however they tried to get away.
+/// How a session's processes are recognised, however they tried to get away. The engine's own daemons, which an agent may have started for another
+/// project, are none of them, nor is anything below those.
 #[derive(Debug, Clone)]
 pub struct Tree<'a> {
     /// The agent itself, if known: it, its terminal session and everything below it.
     pub root: Option<ProcessId>,
-    /// A process whose children they are or became (a subreaper); it itself is not one of them.
-    pub reaper: Option<i32>,
+    /// The process whose children they are or become (a subreaper since before the agent was started); it itself is not one of them.
+    pub reaper: i32,
+    /// Whether the agent was started by another reaper, which is gone: then orphans may be anywhere, and all of `/proc` is searched for those that
+    /// hold the lock or carry the mark.
+    pub scattered: bool,
     /// A file that they hold open: the lock they inherited.
     pub lock: &'a Path,
     /// `NAME=value` in their environment.
@@ -89,28 +91,33 @@ pub struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// All living processes of the tree. One pass over `/proc`.
+    /// All living processes of the tree.
     pub fn members(&self) -> Vec<ProcessId> {
-        let stats: HashMap<i32, Stat> = all_pids().into_iter().filter_map(|p| Some((p, stat(p)?))).filter(|(_, s)| !s.zombie).collect();
-        let own = std::process::id() as i32;
+        let mut found: HashMap<i32, ProcessId> = HashMap::new();
+        let mut open: Vec<i32> = children(self.reaper);
+        open.extend(self.root.filter(|r| ProcessId::of(r.pid) == Some(*r)).map(|r| r.pid));
+        if self.scattered {
+            open.extend(self.strays());
+        }
+        while let Some(pid) = open.pop() {
+            if found.contains_key(&pid) || pid == self.reaper || is_daemon(pid) {
+                continue;
+            }
+            let Some(s) = stat(pid) else { continue };
+            if !s.zombie {
+                open.extend(children(pid));
+                found.insert(pid, s.id);
+            }
+        }
+        found.into_values().collect()
+    }
+
+    fn strays(&self) -> Vec<i32> {
         let lock = file_key(self.lock);
-        let root = self.root.filter(|r| stats.get(&r.pid).is_some_and(|s| s.id == *r));
-        let mut found: HashSet<i32> = HashSet::new();
-        for (pid, s) in &stats {
-            let below = root.is_some_and(|r| *pid == r.pid || s.session == r.pid) || self.reaper == Some(s.parent);
-            if *pid != own && (below || holds(*pid, lock) || marked(*pid, self.mark)) {
-                found.insert(*pid);
-            }
-        }
-        loop {
-            let more: Vec<i32> =
-                stats.iter().filter(|(p, s)| **p != own && found.contains(&s.parent) && !found.contains(p)).map(|(p, _)| *p).collect();
-            if more.is_empty() {
-                break;
-            }
-            found.extend(more);
-        }
-        found.into_iter().map(|p| stats[&p].id).collect()
+        let ours = |pid: &i32| {
+            stat(*pid).is_some_and(|s| self.root.is_some_and(|r| s.session == r.pid)) || holds(*pid, lock) || has_variable(*pid, self.mark)
+        };
+        all_pids().into_iter().filter(|p| *p != self.reaper && ours(p)).collect()
     }
 
     /// The member that leads the terminal's session: the agent, where its number was never written down.
@@ -118,6 +125,18 @@ impl Tree<'_> {
         let lock = file_key(self.lock)?;
         all_pids().into_iter().filter(|p| holds(*p, Some(lock))).filter_map(stat).find(|s| s.session == s.id.pid && !s.zombie).map(|s| s.id)
     }
+}
+
+/// The children of all threads of a process.
+fn children(pid: i32) -> Vec<i32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return vec![] };
+    let lists = threads.flatten().filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
+    lists.flat_map(|l| l.split_ascii_whitespace().filter_map(|p| p.parse().ok()).collect::<Vec<i32>>()).collect()
+}
+
+fn is_daemon(pid: i32) -> bool {
+    let start = format!("{}=", super::env::AGENTS_DAEMON);
+    std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| e.split(|b| *b == 0).any(|v| v.starts_with(start.as_bytes())))
 }
 
 type FileKey = (u64, u64);
@@ -134,7 +153,7 @@ fn holds(pid: i32, key: Option<FileKey>) -> bool {
     entries.flatten().any(|e| std::fs::metadata(e.path()).is_ok_and(|m| (m.dev(), m.ino()) == key))
 }
 
-fn marked(pid: i32, mark: &str) -> bool {
+fn has_variable(pid: i32, mark: &str) -> bool {
     std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| e.split(|b| *b == 0).any(|v| v == mark.as_bytes()))
 }
 
@@ -150,6 +169,8 @@ pub struct Daemon<'a> {
     pub folder: &'a Path,
     /// Where its standard error goes, appended.
     pub stderr: &'a Path,
+    /// Whose daemon it is: the value of `AGENTS_DAEMON` in its environment.
+    pub mark: &'a str,
 }
 
 /// The running program itself, also when its file has been replaced since.
@@ -157,12 +178,23 @@ pub fn own_program() -> PathBuf {
     PathBuf::from("/proc/self/exe")
 }
 
-/// Starts a process that belongs to nobody: own session, no terminal, parent init. Returns when it has been executed, or why it could not be.
+/// The running program's file as it was named when it started.
+pub fn own_path() -> Option<PathBuf> {
+    std::fs::read_link(own_program()).ok()
+}
+
+/// Starts a process that belongs to nobody: own session, no terminal, no descriptors but those given, nothing in its environment of the agent that may
+/// have started it, parent init (or the next subreaper above). Returns when it has been executed, or why it could not be.
 pub fn spawn_daemon(daemon: &Daemon<'_>) -> io::Result<()> {
     let stderr = std::fs::OpenOptions::new().append(true).create(true).open(daemon.stderr).map_err(|e| super::fs::at(daemon.stderr, e))?;
     let mut command = Command::new(&daemon.program);
     command.arg0(daemon.arg0).args(&daemon.args).current_dir(daemon.folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    use super::env::{AGENTS_CONFIG, AGENTS_DAEMON, AGENTS_DATA_DIR, AGENTS_MARK, AGENTS_PROJECT, AGENTS_SESSION};
+    for name in [AGENTS_MARK, AGENTS_SESSION, AGENTS_PROJECT, AGENTS_DATA_DIR, AGENTS_CONFIG] {
+        command.env_remove(name);
+    }
+    command.env(AGENTS_DAEMON, daemon.mark);
     let sources: Vec<i32> = daemon.fds.iter().map(AsRawFd::as_raw_fd).collect();
     // SAFETY: between fork and exec only system calls are made: setsid, fork, dup, _exit.
     unsafe {
@@ -201,6 +233,10 @@ unsafe fn place_descriptors(sources: &[i32]) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
+    let first = 3 + sources.len() as libc::c_uint;
+    // What this process itself inherited, such as an agent's lock, must not live on in a daemon. Before Linux 5.11 the call fails and nothing is closed.
+    // SAFETY: a plain system call on numbers.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     Ok(())
 }
 
@@ -210,6 +246,10 @@ unsafe fn place_descriptors(sources: &[i32]) -> io::Result<()> {
 /// Each number may be taken once, and only where the starter promised it.
 pub unsafe fn inherited_fd(n: i32) -> io::Result<OwnedFd> {
     use std::os::fd::FromRawFd;
+    // SAFETY: a plain system call on a number; it fails where the number is no descriptor.
+    if unsafe { libc::fcntl(n, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
     // SAFETY: the caller's promise.
     let fd = unsafe { OwnedFd::from_raw_fd(n) };
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;

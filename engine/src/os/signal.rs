@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// The signals a daemon reads instead of being interrupted by.
-pub const DAEMON: &[i32] = &[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE];
+/// A child has ended.
+pub const CHILD: i32 = libc::SIGCHLD;
 
 /// Blocks `signals` in this thread and returns a non-blocking descriptor that is readable when one arrived.
 pub fn descriptor(signals: &[i32]) -> io::Result<OwnedFd> {

@@ -50,6 +50,12 @@ impl Listener {
         Ok(Listener { fd })
     }
 
+    /// A listening socket that was handed over.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Listener> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(Listener { fd })
+    }
+
     /// The next connection of this same user; strangers are dropped. `None` when there is none for now.
     pub fn accept(&self) -> Option<Stream> {
         loop {
@@ -127,10 +133,21 @@ impl Stream {
         Ok(Stream::new(fd))
     }
 
-    /// Two connected ends, for tests.
+    /// A connection that was handed over.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Stream> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(Stream::new(fd))
+    }
+
+    /// Two connected ends. One may be handed to another process with [`Stream::into_fd`].
     pub fn pair() -> io::Result<(Stream, Stream)> {
         let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
         Ok((Stream::new(a), Stream::new(b)))
+    }
+
+    /// The descriptor alone; what was queued or read is lost.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
     }
 
     /// The peer's process, as the kernel knows it.

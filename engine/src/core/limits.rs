@@ -1,0 +1,32 @@
+//! Every limit of the engine, each with its reason.
+
+use std::time::Duration;
+
+/// An agent that ran this long was healthy: what went wrong before it is forgotten.
+pub const HEALTHY_AFTER: Duration = Duration::from_secs(600);
+
+/// A host that dies is replaced at once; the second time within [`HOST_WINDOW`] after this, then doubling: a host that cannot live must not
+/// take the machine with it.
+pub const HOST_BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// The longest wait between two tries to have a host.
+pub const HOST_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Within this time deaths of a host count together.
+pub const HOST_WINDOW: Duration = Duration::from_secs(60);
+
+/// A host that lost its watchdog and could not start a new one, because another is at it, looks again after this.
+pub const WATCHDOG_RETRY: Duration = Duration::from_secs(1);
+
+/// Leftovers of an agent that died by itself get this long between TERM and KILL: nobody waits for their farewell, the next agent does.
+pub const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
+
+/// A client that takes no output is sent nothing more beyond this, and the whole screen once it takes again.
+pub const CLIENT_QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// What is typed into a terminal and not read by its program beyond this is refused.
+pub const INPUT_QUEUE_BYTES_MAX: usize = 4 << 20;
+
+/// The kernel takes lines of at most this many bytes in a terminal's line mode and silently drops the rest (n_tty, `N_TTY_BUF_SIZE` less one).
+pub const LINE_MODE_BYTES_MAX: usize = 4095;
+
+/// How many clients one host or watchdog serves at once.
+pub const CLIENTS_MAX: usize = 256;

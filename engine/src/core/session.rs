@@ -1,0 +1,255 @@
+//! One session, as its host sees it: the table of states and events.
+//!
+//! The host performs the actions and feeds every outcome back as an event. Nothing here knows of processes, and no second agent is ever
+//! asked for while one may live: `Spawn` is only ever returned in answer to [`Event::Start`] and [`Event::Clear`], that is, after the host has seen
+//! that nothing of an earlier agent is left.
+
+use std::time::Duration;
+
+use super::limits::LEFTOVER_GRACE;
+use super::restart::{Deaths, Next, Policy};
+
+/// What is known, with what belongs to it. Times are monotonic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing runs, nothing is wanted.
+    Down,
+    /// A start was asked for; its outcome is awaited.
+    Starting,
+    Up {
+        since: Duration,
+    },
+    /// Waiting for the next start.
+    Backoff {
+        until: Duration,
+        reason: String,
+    },
+    /// Processes are being ended; `kill_at` is when they are no longer asked but killed.
+    Ending {
+        then: Then,
+        kill_at: Option<Duration>,
+    },
+    Failing {
+        reason: String,
+    },
+    Exited {
+        reason: String,
+    },
+}
+
+/// What follows once nothing is left of the old agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    /// The host ends too.
+    Quit,
+    /// A new agent, now.
+    Start,
+    /// What the policy says about a death for this reason, after this long a life.
+    Heal { reason: String, ran: Duration },
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The host begins, nothing of an earlier agent is left.
+    Start,
+    /// The host begins, and it was given up on before.
+    StayFailing { reason: String },
+    /// The host begins and has taken over a living agent with its terminal.
+    Adopted,
+    /// The host begins, an earlier agent lives, but its terminal is lost.
+    Stranded,
+    Spawned,
+    /// `permanent`: trying again is useless until something changes.
+    NotSpawned { reason: String, permanent: bool },
+    Died { reason: String },
+    /// Nothing of the agent is left.
+    Clear,
+    /// The operator: end it.
+    Stop,
+    /// The operator: end it if it runs, and start it anew.
+    Restart,
+    /// The deadline has come.
+    Wake,
+}
+
+/// What the host has to do, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Start the agent; answer `Spawned` or `NotSpawned`.
+    Spawn,
+    /// Ask all its processes to end; answer `Clear` when none is left.
+    Terminate,
+    /// The same without asking.
+    Kill,
+    /// The state that others see has changed.
+    Announce,
+    /// The host's work is done.
+    Quit,
+}
+
+/// One session's machine.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub phase: Phase,
+    pub deaths: Deaths,
+    /// How often it was brought back since the operator last started it.
+    pub heals: u32,
+    /// Whether an agent ever ran here: then the next one resumes.
+    pub started: bool,
+    pub policy: Policy,
+    /// Whether the dead are brought back.
+    pub heal: bool,
+    /// Between asking and killing.
+    pub grace: Duration,
+}
+
+impl Session {
+    pub fn new(policy: Policy, heal: bool, grace: Duration) -> Session {
+        Session { phase: Phase::Down, deaths: Deaths::default(), heals: 0, started: false, policy, heal, grace }
+    }
+
+    /// When [`Event::Wake`] is due.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Backoff { until, .. } => Some(*until),
+            Phase::Ending { kill_at, .. } => *kill_at,
+            Phase::Down | Phase::Starting | Phase::Up { .. } | Phase::Failing { .. } | Phase::Exited { .. } => None,
+        }
+    }
+
+    /// Takes an event; `jitter` is between 0 and 1. Events that make no sense in a phase change nothing: they are late or repeated.
+    #[must_use]
+    pub fn step(&mut self, now: Duration, event: Event, jitter: f64) -> Vec<Action> {
+        match event {
+            Event::Start => match self.phase {
+                Phase::Down => self.spawn(),
+                Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+            },
+            Event::StayFailing { reason } => match self.phase {
+                Phase::Down => self.enter(Phase::Failing { reason }),
+                Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+            },
+            Event::Adopted => match self.phase {
+                Phase::Down => {
+                    self.started = true;
+                    self.enter(Phase::Up { since: now })
+                }
+                Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+            },
+            Event::Stranded => match self.phase {
+                Phase::Down => {
+                    self.started = true;
+                    let then = Then::Heal { reason: "its terminal was lost".into(), ran: Duration::ZERO };
+                    self.end(now, then, self.grace)
+                }
+                Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+            },
+            Event::Spawned => match self.phase {
+                Phase::Starting => {
+                    self.started = true;
+                    self.enter(Phase::Up { since: now })
+                }
+                Phase::Down | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+            },
+            Event::NotSpawned { reason, permanent } => match self.phase {
+                Phase::Starting if permanent => self.enter(Phase::Failing { reason }),
+                Phase::Starting => self.heal(now, reason, Duration::ZERO, jitter),
+                Phase::Down | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+            },
+            Event::Died { reason } => match self.phase {
+                Phase::Up { since } => self.end(now, Then::Heal { reason, ran: now.saturating_sub(since) }, LEFTOVER_GRACE),
+                Phase::Down | Phase::Starting | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+            },
+            Event::Clear => match std::mem::replace(&mut self.phase, Phase::Down) {
+                Phase::Ending { then: Then::Quit, .. } => vec![Action::Announce, Action::Quit],
+                Phase::Ending { then: Then::Start, .. } => self.spawn(),
+                Phase::Ending { then: Then::Heal { reason, ran }, .. } => self.heal(now, reason, ran, jitter),
+                phase @ (Phase::Down | Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Failing { .. } | Phase::Exited { .. }) => {
+                    self.phase = phase;
+                    vec![]
+                }
+            },
+            Event::Stop => self.stop(now),
+            Event::Restart => self.restart(now),
+            Event::Wake => match &mut self.phase {
+                Phase::Backoff { until, .. } if *until <= now => self.end(now, Then::Start, LEFTOVER_GRACE),
+                Phase::Ending { kill_at, .. } if kill_at.is_some_and(|t| t <= now) => {
+                    *kill_at = None;
+                    vec![Action::Kill]
+                }
+                Phase::Down | Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+            },
+        }
+    }
+
+    fn stop(&mut self, now: Duration) -> Vec<Action> {
+        match &mut self.phase {
+            Phase::Ending { then, .. } => {
+                *then = Then::Quit;
+                vec![]
+            }
+            // Also where nothing should be left: `Terminate` looks, and answers `Clear` at once if so.
+            Phase::Down | Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Failing { .. } | Phase::Exited { .. } => {
+                self.end(now, Then::Quit, self.grace)
+            }
+        }
+    }
+
+    fn restart(&mut self, now: Duration) -> Vec<Action> {
+        match &mut self.phase {
+            // A host that is to end stays on its way.
+            Phase::Ending { then: Then::Quit, .. } => vec![],
+            Phase::Ending { then, .. } => {
+                *then = Then::Start;
+                self.deaths.clear();
+                self.heals = 0;
+                vec![]
+            }
+            Phase::Starting => vec![],
+            Phase::Down | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Failing { .. } | Phase::Exited { .. } => {
+                self.deaths.clear();
+                self.heals = 0;
+                let mut actions = self.end(now, Then::Start, self.grace);
+                actions.insert(0, Action::Announce);
+                actions
+            }
+        }
+    }
+
+    fn spawn(&mut self) -> Vec<Action> {
+        self.phase = Phase::Starting;
+        vec![Action::Spawn]
+    }
+
+    fn end(&mut self, now: Duration, then: Then, grace: Duration) -> Vec<Action> {
+        self.phase = Phase::Ending { then, kill_at: Some(now + grace) };
+        vec![Action::Terminate]
+    }
+
+    fn enter(&mut self, phase: Phase) -> Vec<Action> {
+        self.phase = phase;
+        vec![Action::Announce]
+    }
+
+    fn heal(&mut self, now: Duration, reason: String, ran: Duration, jitter: f64) -> Vec<Action> {
+        if !self.heal {
+            return self.enter(Phase::Exited { reason });
+        }
+        match self.deaths.died(now, ran, &self.policy, jitter) {
+            Next::At(at) if at <= now => {
+                self.heals += 1;
+                self.spawn()
+            }
+            Next::At(until) => {
+                self.heals += 1;
+                self.enter(Phase::Backoff { until, reason })
+            }
+            Next::GiveUp => {
+                let burst = self.policy.burst.unwrap_or(0);
+                let window = self.policy.window.as_secs();
+                self.enter(Phase::Failing { reason: format!("died more than {burst} times within {window} s; last: {reason}") })
+            }
+        }
+    }
+}

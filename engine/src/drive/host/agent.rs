@@ -1,0 +1,170 @@
+//! Starting the agent, taking over a living one, ending it with everything below it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::process::Signal;
+
+use super::Host;
+use crate::contract::records::Run;
+use crate::core::limits;
+use crate::core::session::Event;
+use crate::os;
+use crate::os::clock::monotonic;
+use crate::os::lock::Lock;
+use crate::os::process::{Ended, ProcessId, Tree};
+use crate::os::pty;
+use crate::store;
+
+/// Variables of the terminal that somebody happened to run the command in; the agent has another.
+const FOREIGN: &[&str] = &["TMUX", "TMUX_PANE", "STY", "WINDOW", "WINDOWID", "COLUMNS", "LINES", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", os::env::AGENTS_DAEMON];
+
+/// The living agent.
+pub struct Agent {
+    pub id: ProcessId,
+    /// It was started by an earlier host, so its exit status will not be known.
+    pub adopted: bool,
+    /// Readable when it has ended; only needed where it is not our child.
+    end: Option<OwnedFd>,
+}
+
+impl Agent {
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.end.as_ref().map(AsFd::as_fd)
+    }
+}
+
+impl Host {
+    fn tree(&self) -> (String, std::path::PathBuf) {
+        (format!("{}={}", os::env::AGENTS_MARK, self.layout.mark(&self.id)), self.layout.agent_lock(&self.id))
+    }
+
+    fn members(&self) -> Vec<ProcessId> {
+        let (mark, lock) = self.tree();
+        let root = self.agent.as_ref().map(|a| a.id);
+        Tree { root, reaper: std::process::id() as i32, scattered: self.scattered, lock: &lock, mark: &mark }.members()
+    }
+
+    /// Takes over a living agent. False: which process it is cannot be told.
+    pub(super) fn adopt(&mut self, record: Option<&Run>) -> bool {
+        let (mark, lock) = self.tree();
+        let tree = Tree { root: None, reaper: std::process::id() as i32, scattered: true, lock: &lock, mark: &mark };
+        let recorded = record.and_then(|r| r.agent).filter(|id| id.is_alive());
+        let Some(id) = recorded.or_else(|| tree.leader()) else { return false };
+        let Some(end) = id.open() else { return false };
+        self.agent = Some(Agent { id, adopted: true, end: Some(end) });
+        true
+    }
+
+    /// Starts the agent and says what came of it.
+    pub(super) fn spawn(&mut self) {
+        let event = match self.try_spawn() {
+            Ok(()) => Event::Spawned,
+            Err((reason, permanent)) => Event::NotSpawned { reason, permanent },
+        };
+        self.events.push_back(event);
+    }
+
+    fn try_spawn(&mut self) -> Result<(), (String, bool)> {
+        if let Ok(launch) = store::launch::read(&self.layout, &self.id) {
+            self.launch = launch;
+            self.session.policy = super::policy(&self.launch);
+            self.session.heal = self.launch.heal;
+        }
+        let argv = if self.session.started { &self.launch.resume } else { &self.launch.start };
+        let Some(program) = argv.first() else { return Err(("the agent has no command".into(), true)) };
+        if !os::fs::is_dir(&self.launch.folder) {
+            return Err((format!("its folder {} is gone", self.launch.folder.display()), true));
+        }
+        let search = self.launch.env.get("PATH").cloned().or_else(|| os::env::text("PATH")).unwrap_or_default();
+        if os::fs::find_program(program, &self.launch.folder, &search).is_none() {
+            return Err((format!("its program `{program}` was not found on PATH"), true));
+        }
+        let lock = match Lock::try_take(&self.layout.agent_lock(&self.id)) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Err(("something of an earlier agent lives".into(), false)),
+            Err(e) => return Err((e.to_string(), false)),
+        };
+        if self.session.started {
+            let _ = self.pty.make_sane();
+            self.recorder.reset();
+            self.clients.redraw(&mut self.recorder);
+        }
+        let program = pty::Program { argv, folder: &self.launch.folder, env: &self.launch.env, env_remove: FOREIGN, lock: lock.fd() };
+        let id = pty::spawn(&self.pty, &program).map_err(|e| (format!("`{}` could not be started: {e}", argv[0]), false))?;
+        self.agent = Some(Agent { id, adopted: false, end: None });
+        Ok(())
+    }
+
+    /// Collects children that have ended: the agent, and orphans of its that became ours.
+    pub(super) fn collect_children(&mut self) {
+        let mut any = false;
+        while let Some((pid, ended)) = os::process::reap() {
+            any = true;
+            if self.agent.as_ref().is_some_and(|a| a.id.pid == pid) {
+                self.agent_ended(match ended {
+                    Ended::Exit(code) => format!("exited with status {code}"),
+                    Ended::Signal(signal) => format!("killed by {}", os::signal::name(signal)),
+                });
+            }
+        }
+        if any && !self.ending.is_empty() {
+            self.notice_ends();
+        }
+    }
+
+    fn agent_ended(&mut self, reason: String) {
+        self.take_output();
+        self.agent = None;
+        self.deliveries.agent_ended();
+        self.input.clear();
+        self.events.push_back(Event::Died { reason });
+    }
+
+    /// An adopted agent, or somebody who was asked to end, has ended.
+    pub(super) fn notice_ends(&mut self) {
+        if self.agent.as_ref().is_some_and(|a| a.adopted && !a.id.is_alive()) {
+            self.agent_ended("ended; its exit status is not known, as an earlier host had started it".into());
+        }
+        let before = self.ending.len();
+        self.ending.retain(|(id, _)| id.is_alive());
+        if before > 0 && self.ending.is_empty() {
+            self.end_tree(self.killing);
+        }
+    }
+
+    /// Asks all that is left of the agent to end, or kills it; says `Clear` when nothing is.
+    pub(super) fn end_tree(&mut self, kill: bool) {
+        self.killing = kill;
+        let mut members = self.members();
+        let held = Lock::is_held(&self.layout.agent_lock(&self.id)).unwrap_or(true);
+        if members.is_empty() && held {
+            // Somebody strayed: search everywhere.
+            self.scattered = true;
+            members = self.members();
+        }
+        self.ending.clear();
+        for id in &members {
+            if kill {
+                id.signal(Signal::KILL);
+            } else {
+                // An interactive shell ignores TERM and ends at the hangup; a stopped process must be woken to end at all.
+                id.signal(Signal::TERM);
+                id.signal(Signal::HUP);
+                id.signal(Signal::CONT);
+            }
+            if let Some(end) = id.open() {
+                self.ending.push((*id, end));
+            }
+        }
+        if !members.is_empty() {
+            if self.ending.is_empty() {
+                self.look_again = Some(monotonic()); // all of them ended meanwhile
+            }
+        } else if held {
+            self.look_again = Some(monotonic() + limits::LEFTOVER_GRACE);
+        } else {
+            self.look_again = None;
+            self.events.push_back(Event::Clear);
+        }
+    }
+}

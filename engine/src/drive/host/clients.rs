@@ -1,0 +1,240 @@
+//! Those who are connected to a host: the watchdog, attached terminals, askers.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+
+use super::Host;
+use crate::contract::control::{BYTES, FromHost, JSON, ToHost};
+use crate::contract::records::Run;
+use crate::contract::status::{AgentStatus, State};
+use crate::core::limits;
+use crate::core::session::Event;
+use crate::os::clock::monotonic;
+use crate::os::process::duplicate;
+use crate::os::pty::{Size, set_size};
+use crate::os::socket::{Fill, Frame, Stream};
+use crate::term::Recorder;
+
+/// How long the last words may take.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+pub(super) struct Client {
+    pub id: u64,
+    stream: Stream,
+    role: Role,
+    /// Wants to know when the session has come to rest after a restart.
+    awaits_rest: bool,
+    /// Wants to know when nothing is left.
+    awaits_end: bool,
+    gone: bool,
+}
+
+#[derive(PartialEq)]
+enum Role {
+    Asker,
+    Watchdog,
+    /// `behind`: it takes no output; it gets the whole screen once it does.
+    Attached { behind: bool },
+}
+
+#[derive(Default)]
+pub(super) struct Clients {
+    all: Vec<Client>,
+    next: u64,
+}
+
+/// Tells a watchdog that this host cannot be, before it ends.
+pub(super) fn refuse(stream: &mut Stream, reason: &str) {
+    tell(stream, &FromHost::Failed { reason: reason.into() });
+    let _ = stream.flush_by(monotonic() + FAREWELL);
+}
+
+fn tell(stream: &mut Stream, message: &FromHost) {
+    stream.queue(JSON, &serde_json::to_vec(message).unwrap_or_default(), vec![]);
+}
+
+impl Clients {
+    pub fn add(&mut self, stream: Stream) {
+        if self.all.len() < limits::CLIENTS_MAX {
+            self.push(stream, Role::Asker);
+        }
+    }
+
+    pub fn add_watchdog(&mut self, stream: Stream) {
+        self.push(stream, Role::Watchdog);
+    }
+
+    fn push(&mut self, stream: Stream, role: Role) {
+        self.next += 1;
+        self.all.push(Client { id: self.next, stream, role, awaits_rest: false, awaits_end: false, gone: false });
+    }
+
+    pub fn streams(&self) -> impl Iterator<Item = &Stream> {
+        self.all.iter().map(|c| &c.stream)
+    }
+
+    pub fn has_watchdog(&self) -> bool {
+        self.all.iter().any(|c| c.role == Role::Watchdog && !c.gone)
+    }
+
+    /// Output, as it is, to those attached who take it.
+    pub fn broadcast(&mut self, bytes: &[u8]) {
+        for client in &mut self.all {
+            if let Role::Attached { behind } = &mut client.role {
+                *behind |= client.stream.queued_bytes() > limits::CLIENT_QUEUE_BYTES_MAX;
+                if !*behind {
+                    client.stream.queue(BYTES, bytes, vec![]);
+                }
+            }
+        }
+    }
+
+    /// The whole screen to those attached.
+    pub fn redraw(&mut self, recorder: &mut Recorder) {
+        if self.all.iter().any(|c| matches!(c.role, Role::Attached { .. })) {
+            let screen = recorder.redraw();
+            self.broadcast(&screen);
+        }
+    }
+
+    /// The session's state to the watchdog, with the terminal, and to those who wait for it.
+    pub fn report(&mut self, status: &AgentStatus, run: &Run, master: impl AsFd) {
+        let at_rest = !matches!(status.state, State::Starting);
+        let message = serde_json::to_vec(&FromHost::Report { status: status.clone(), run: run.clone() }).unwrap_or_default();
+        for client in &mut self.all {
+            let fds = match client.role {
+                Role::Watchdog => duplicate(&master).into_iter().collect(),
+                Role::Asker | Role::Attached { .. } if client.awaits_rest && at_rest => vec![],
+                Role::Asker | Role::Attached { .. } => continue,
+            };
+            client.awaits_rest = false;
+            client.stream.queue(JSON, &message, fds);
+        }
+        self.flush();
+    }
+
+    pub fn answer(&mut self, id: u64, message: &FromHost) {
+        if let Some(client) = self.all.iter_mut().find(|c| c.id == id) {
+            tell(&mut client.stream, message);
+        }
+    }
+
+    pub fn flush(&mut self) {
+        for client in &mut self.all {
+            client.gone |= client.stream.flush().is_err();
+        }
+    }
+
+    pub fn farewell(&mut self) {
+        for client in &mut self.all {
+            match client.role {
+                Role::Attached { .. } => tell(&mut client.stream, &FromHost::Detached { reason: "the session was stopped".into() }),
+                Role::Asker | Role::Watchdog if client.awaits_end => tell(&mut client.stream, &FromHost::Done),
+                Role::Asker | Role::Watchdog => {}
+            }
+        }
+        let deadline = monotonic() + FAREWELL;
+        for client in &mut self.all {
+            let _ = client.stream.flush_by(deadline);
+        }
+    }
+}
+
+impl Host {
+    /// Takes what clients sent, and forgets those who left. `ready` is in the clients' order.
+    pub(super) fn serve(&mut self, ready: &[PollFlags]) {
+        for (i, ready) in ready.iter().enumerate() {
+            if ready.intersects(PollFlags::OUT) {
+                self.catch_up(i);
+            }
+            if !ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                continue;
+            }
+            let fill = self.clients.all[i].stream.fill();
+            loop {
+                match self.clients.all[i].stream.next() {
+                    Ok(Some(frame)) => self.handle(i, frame),
+                    Ok(None) => break,
+                    Err(_) => {
+                        self.clients.all[i].gone = true;
+                        break;
+                    }
+                }
+            }
+            if !matches!(fill, Ok(Fill::More | Fill::Nothing)) {
+                self.clients.all[i].gone = true;
+            }
+        }
+        let had_watchdog = self.clients.all.iter().any(|c| c.role == Role::Watchdog);
+        self.clients.all.retain(|c| !c.gone);
+        if had_watchdog && !self.clients.has_watchdog() {
+            self.replace_watchdog();
+        }
+    }
+
+    /// A client that was behind and has taken all: the screen as it is now.
+    fn catch_up(&mut self, i: usize) {
+        let client = &mut self.clients.all[i];
+        if client.stream.flush().is_ok_and(|all| all) && client.role == (Role::Attached { behind: true }) {
+            client.role = Role::Attached { behind: false };
+            client.stream.queue(BYTES, &self.recorder.redraw(), vec![]);
+        }
+    }
+
+    fn handle(&mut self, i: usize, frame: Frame) {
+        if frame.kind == BYTES {
+            if matches!(self.clients.all[i].role, Role::Attached { .. }) && self.input.len() + frame.payload.len() <= limits::INPUT_QUEUE_BYTES_MAX {
+                self.input.extend(frame.payload);
+            }
+            return;
+        }
+        let Ok(message) = serde_json::from_slice::<ToHost>(&frame.payload) else {
+            // From a newer client: it is told, and the rest of the connection goes on.
+            let id = self.clients.all[i].id;
+            return self.clients.answer(id, &FromHost::Failed { reason: "this engine does not know that request".into() });
+        };
+        let id = self.clients.all[i].id;
+        match message {
+            ToHost::Watch => {
+                // The newest watchdog is the one.
+                self.clients.all.iter_mut().filter(|c| c.role == Role::Watchdog).for_each(|c| c.gone = true);
+                self.clients.all[i].role = Role::Watchdog;
+                self.watchdog_due = None;
+                let (status, run) = (self.status(), self.run_record());
+                self.clients.report(&status, &run, &self.pty.master);
+            }
+            ToHost::Attach { size } => {
+                self.resize(size);
+                self.clients.all[i].role = Role::Attached { behind: false };
+                let screen = self.recorder.redraw();
+                self.clients.all[i].stream.queue(BYTES, &screen, vec![]);
+            }
+            ToHost::Resize { size } => self.resize(size),
+            ToHost::Send { text, submit, timeout_ms } => self.queue_delivery(id, &text, submit, timeout_ms),
+            ToHost::Capture { lines, styled } => {
+                let bytes = self.recorder.capture(lines, styled);
+                self.clients.all[i].stream.queue(BYTES, &bytes, vec![]);
+            }
+            ToHost::Stop => {
+                self.clients.all[i].awaits_end = true;
+                self.events.push_back(Event::Stop);
+            }
+            ToHost::Restart => {
+                self.clients.all[i].awaits_rest = true;
+                self.events.push_back(Event::Restart);
+            }
+            ToHost::Status => {
+                let message = FromHost::Report { status: self.status(), run: self.run_record() };
+                self.clients.answer(id, &message);
+            }
+        }
+    }
+
+    fn resize(&mut self, size: Size) {
+        if size.rows > 0 && size.cols > 0 && set_size(&self.pty.master, size).is_ok() {
+            self.recorder.resize(size);
+        }
+    }
+}

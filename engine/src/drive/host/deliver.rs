@@ -1,0 +1,143 @@
+//! Typing text for somebody: taken means that the program has read it from its terminal.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rustix::termios::{LocalModes, tcgetattr};
+
+use super::{Host, millis};
+use crate::contract::control::FromHost;
+use crate::core::limits;
+use crate::os::clock::monotonic;
+
+/// The kernel does not tell when a terminal's input was read, so it is asked: whenever the program prints, and at these growing intervals at most.
+const LOOK_FIRST: Duration = Duration::from_millis(2);
+const LOOK_LAST: Duration = Duration::from_millis(200);
+
+#[derive(Default)]
+pub(super) struct Deliveries {
+    queue: VecDeque<Delivery>,
+}
+
+struct Delivery {
+    client: u64,
+    /// What is to be typed, piece by piece; the next one only when the one before was read.
+    pieces: VecDeque<Vec<u8>>,
+    typed: bool,
+    timeout: Duration,
+    deadline: Option<Duration>,
+    look_at: Duration,
+    interval: Duration,
+    /// The agent ended before it had read all.
+    lost: bool,
+}
+
+impl Deliveries {
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.queue.front().map(|d| d.deadline.map_or(Duration::ZERO, |end| d.look_at.min(end)))
+    }
+
+    /// The program printed: perhaps it has read.
+    pub fn look_now(&mut self) {
+        if let Some(first) = self.queue.front_mut()
+            && first.typed
+        {
+            first.look_at = first.look_at.min(monotonic() + LOOK_FIRST);
+        }
+    }
+
+    pub fn agent_ended(&mut self) {
+        for delivery in &mut self.queue {
+            delivery.lost = true;
+            delivery.look_at = Duration::ZERO;
+        }
+    }
+}
+
+impl Host {
+    pub(super) fn queue_delivery(&mut self, client: u64, text: &str, submit: bool, timeout_ms: u64) {
+        if let Err(reason) = self.can_deliver(text) {
+            return self.clients.answer(client, &FromHost::Failed { reason });
+        }
+        let clean: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+        let mut pieces = VecDeque::new();
+        if self.recorder.modes().bracketed_paste {
+            pieces.push_back(format!("\x1b[200~{clean}\x1b[201~").into_bytes());
+        } else {
+            pieces.push_back(clean.replace('\n', "\r").into_bytes());
+        }
+        if submit {
+            // Not in the same read as the text: programs take it for a line break of the paste then.
+            pieces.push_back(b"\r".to_vec());
+        }
+        pieces.retain(|p| !p.is_empty());
+        let timeout = millis(timeout_ms);
+        let now = monotonic();
+        self.deliveries.queue.push_back(Delivery { client, pieces, typed: false, timeout, deadline: None, look_at: now, interval: LOOK_FIRST, lost: false });
+    }
+
+    fn can_deliver(&self, text: &str) -> Result<(), String> {
+        if self.agent.is_none() {
+            return Err(format!("the agent is not running: {} {}", self.state.word(), self.reason));
+        }
+        if text.len() > limits::INPUT_QUEUE_BYTES_MAX {
+            return Err(format!("{} bytes are too many; {} at most", text.len(), limits::INPUT_QUEUE_BYTES_MAX));
+        }
+        let line_mode = tcgetattr(&self.pty.slave).is_ok_and(|t| t.local_modes.contains(LocalModes::ICANON));
+        let longest = text.lines().map(str::len).max().unwrap_or(0);
+        if line_mode && longest > limits::LINE_MODE_BYTES_MAX {
+            return Err(format!("a line of {longest} bytes would be cut: the program reads lines of at most {} bytes from its terminal", limits::LINE_MODE_BYTES_MAX));
+        }
+        Ok(())
+    }
+
+    /// Moves the first delivery on as far as the program lets it.
+    pub(super) fn deliver(&mut self, now: Duration) {
+        while let Some(first) = self.deliveries.queue.front_mut() {
+            let deadline = *first.deadline.get_or_insert(now + first.timeout);
+            if first.lost {
+                self.end_delivery(Err("the agent ended before it had read all of it".into()));
+                continue;
+            }
+            if first.typed && now >= first.look_at {
+                let read = self.input.is_empty() && self.pty.unread_bytes().is_ok_and(|n| n == 0);
+                if read {
+                    first.typed = false;
+                    first.interval = LOOK_FIRST;
+                    if first.pieces.is_empty() {
+                        self.end_delivery(Ok(()));
+                        continue;
+                    }
+                } else {
+                    first.interval = (first.interval * 2).min(LOOK_LAST);
+                    first.look_at = now + first.interval;
+                }
+            }
+            if !first.typed
+                && let Some(piece) = first.pieces.pop_front()
+            {
+                self.input.extend(piece);
+                first.typed = true;
+                first.look_at = now + LOOK_FIRST;
+            } else if !first.typed {
+                self.end_delivery(Ok(()));
+                continue;
+            }
+            if now >= deadline {
+                self.end_delivery(Err("the program has not read it from its terminal in time; what it has not read is still there for it".into()));
+                continue;
+            }
+            return;
+        }
+    }
+
+    fn end_delivery(&mut self, result: Result<(), String>) {
+        if let Some(done) = self.deliveries.queue.pop_front() {
+            let message = match result {
+                Ok(()) => FromHost::Taken,
+                Err(reason) => FromHost::Failed { reason },
+            };
+            self.clients.answer(done.client, &message);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The host: owns one session's terminal, is its agent's parent, and serves whoever connects.
+//!
+//! One thread, one place where it waits. What happens becomes an event of `core::session`; the actions that come back are performed here.
+
+mod agent;
+mod clients;
+mod deliver;
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::event::PollFlags;
+
+use self::agent::Agent;
+use self::clients::Clients;
+use self::deliver::Deliveries;
+use super::{interest, jitter, millis, start, wait};
+use crate::contract::layout::Layout;
+use crate::contract::records::{Event as Record, Launch, Run};
+use crate::contract::status::{Activity, AgentStatus, State};
+use crate::core::limits;
+use crate::core::restart::{Deaths, Policy};
+use crate::core::session::{Action, Event, Phase, Session, Then};
+use crate::error::{Error, Result};
+use crate::os::clock::{boot_id, monotonic, now};
+use crate::os::lock::Lock;
+use crate::os::process;
+use crate::os::pty::Pty;
+use crate::os::signal;
+use crate::os::socket::{Listener, Stream};
+use crate::store;
+use crate::term::Recorder;
+
+/// How much of the program's output is taken in one go before others are served.
+const OUTPUT_BYTES: usize = 128 << 10;
+
+struct Host {
+    layout: Layout,
+    id: String,
+    launch: Launch,
+    session: Session,
+    pty: Pty,
+    recorder: Recorder,
+    agent: Option<Agent>,
+    /// Those who were asked to end, each with a descriptor that tells when it has.
+    ending: Vec<(process::ProcessId, OwnedFd)>,
+    /// Whether they were last killed rather than asked.
+    killing: bool,
+    /// When to look again for a holder of the agent's lock that cannot be found.
+    look_again: Option<Duration>,
+    /// An earlier host's agent lived here, so its orphans are not all our children.
+    scattered: bool,
+    events: VecDeque<Event>,
+    clients: Clients,
+    deliveries: Deliveries,
+    /// Typed, and not yet taken by the terminal.
+    input: VecDeque<u8>,
+    state: State,
+    since: Timestamp,
+    reason: String,
+    /// When to see whether the watchdog that was lost has been replaced.
+    watchdog_due: Option<Duration>,
+    quit: bool,
+}
+
+/// The host's whole life. Descriptor 3 is the watchdog's connection; 4, if `terminal`, the master of the terminal an earlier host left.
+pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
+    // SAFETY: `start::host` promises these descriptors, and nothing else in this process has touched them.
+    let (watchdog, master) = unsafe {
+        let watchdog = process::inherited_fd(3).map_err(|_| Error::usage("`agents host` is started by the engine itself").hint("agents up"))?;
+        (watchdog, if terminal { Some(process::inherited_fd(4)?) } else { None })
+    };
+    process::set_name(&format!("host {id}"));
+    let mut watchdog = Stream::from_fd(watchdog)?;
+    let Some(_lock) = Lock::try_take(&layout.host_lock(id))? else {
+        clients::refuse(&mut watchdog, "another host has this session");
+        return Ok(());
+    };
+    process::become_subreaper()?;
+    let signals = signal::descriptor(&[signal::CHILD])?;
+    let listener = Listener::bind(&layout.host_socket(id))?;
+    let mut host = match Host::begin(layout, id, master) {
+        Ok(host) => host,
+        Err(e) => {
+            clients::refuse(&mut watchdog, &e.to_string());
+            return Err(e);
+        }
+    };
+    host.clients.add_watchdog(watchdog);
+    host.work();
+    while !host.quit {
+        host.turn(&listener, &signals)?;
+    }
+    host.farewell();
+    Ok(())
+}
+
+impl Host {
+    fn begin(layout: Layout, id: &str, master: Option<OwnedFd>) -> Result<Host> {
+        let meta = store::meta::read(&layout, id)?;
+        let launch = store::launch::read(&layout, id)?;
+        let record = store::run::read(&layout, id);
+        let adoptable = master.is_some();
+        let pty = match master {
+            Some(master) => Pty::from_master(master)?,
+            None => Pty::open(launch.size)?,
+        };
+        let size = crate::os::pty::size(&pty.master).unwrap_or(launch.size);
+        let recorder = Recorder::open(&layout.log(id), size)?;
+        let mut session = Session::new(policy(&launch), launch.heal, millis(launch.grace_ms));
+        let (mut state, mut since, mut reason) = (State::Starting, now(), String::new());
+        if let Some(run) = &record {
+            session.deaths = Deaths::from_record(run.deaths_ms.iter().map(|ms| millis(*ms)));
+            session.heals = run.heals;
+            session.started = run.started;
+            (state, since, reason) = (run.state, run.since, run.reason.clone());
+        }
+        let mut host = Host {
+            launch,
+            session,
+            pty,
+            recorder,
+            agent: None,
+            ending: vec![],
+            killing: false,
+            look_again: None,
+            scattered: false,
+            events: VecDeque::new(),
+            clients: Clients::default(),
+            deliveries: Deliveries::default(),
+            input: VecDeque::new(),
+            state,
+            since,
+            reason,
+            watchdog_due: None,
+            quit: false,
+            id: id.to_owned(),
+            layout,
+        };
+        let first = host.first_event(record.as_ref(), &meta, adoptable)?;
+        host.events.push_back(first);
+        Ok(host)
+    }
+
+    /// What this host finds: a living agent, a given-up one, one to end, or nothing.
+    fn first_event(&mut self, record: Option<&Run>, meta: &store::meta::Meta, adoptable: bool) -> Result<Event> {
+        let alive = Lock::is_held(&self.layout.agent_lock(&self.id))?;
+        self.scattered = alive || record.is_some();
+        if alive && adoptable && self.adopt(record) {
+            return Ok(Event::Adopted);
+        }
+        if alive {
+            return Ok(Event::Stranded);
+        }
+        if meta.wanted == store::meta::Wanted::Down {
+            return Ok(Event::Stop);
+        }
+        if meta.status == State::Failing.word() {
+            return Ok(Event::StayFailing { reason: meta.reason.clone() });
+        }
+        match record {
+            // It ran under the host before this one and is gone: nobody saw how.
+            Some(Run { state: State::Up, .. }) => {
+                self.session.phase = Phase::Up { since: monotonic() };
+                Ok(Event::Died { reason: "ended together with its host".into() })
+            }
+            Some(Run { state: State::Failing, reason, .. }) => Ok(Event::StayFailing { reason: reason.clone() }),
+            Some(_) | None => Ok(Event::Start),
+        }
+    }
+
+    /// Waits for something to happen, and deals with it.
+    fn turn(&mut self, listener: &Listener, signals: &OwnedFd) -> Result<()> {
+        let deadline = [self.session.next_deadline(), self.watchdog_due, self.deliveries.next_deadline(), self.look_again].into_iter().flatten().min();
+        let typing = if self.input.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        let mut asked = vec![(listener.as_fd(), PollFlags::IN), (signals.as_fd(), PollFlags::IN), (self.pty.master.as_fd(), PollFlags::IN | typing)];
+        if let Some(fd) = self.agent.as_ref().and_then(Agent::descriptor) {
+            asked.push((fd, PollFlags::IN));
+        }
+        asked.extend(self.ending.iter().map(|(_, fd)| (fd.as_fd(), PollFlags::IN)));
+        let first_client = asked.len();
+        asked.extend(self.clients.streams().map(interest));
+        let ready = wait(&asked, deadline)?;
+        drop(asked);
+
+        if ready[2].intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            self.take_output();
+        }
+        if ready[1].contains(PollFlags::IN) {
+            while signal::next(signals).is_some() {}
+            self.collect_children();
+        }
+        if ready[3..first_client].iter().any(|r| !r.is_empty()) {
+            self.notice_ends();
+        }
+        self.serve(&ready[first_client..]);
+        if ready[0].contains(PollFlags::IN) {
+            while let Some(stream) = listener.accept() {
+                self.clients.add(stream);
+            }
+        }
+        self.keep_time();
+        self.work();
+        self.type_input();
+        self.clients.flush();
+        Ok(())
+    }
+
+    fn keep_time(&mut self) {
+        let time = monotonic();
+        if self.session.next_deadline().is_some_and(|t| t <= time) {
+            self.events.push_back(Event::Wake);
+        }
+        if self.look_again.is_some_and(|t| t <= time) {
+            self.look_again = None;
+            self.end_tree(self.killing);
+        }
+        if self.watchdog_due.is_some_and(|t| t <= time) {
+            self.watchdog_due = None;
+            self.replace_watchdog();
+        }
+        self.deliver(time);
+    }
+
+    /// Works off the events; what they cause may bring more.
+    fn work(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            self.note(&event);
+            for action in self.session.step(monotonic(), event, jitter()) {
+                match action {
+                    Action::Spawn => self.spawn(),
+                    Action::Terminate => self.end_tree(false),
+                    Action::Kill => self.end_tree(true),
+                    Action::Announce => self.announce(),
+                    Action::Quit => self.quit = true,
+                }
+            }
+        }
+    }
+
+    /// Reads what the program printed: to the log, to those attached, and its questions answered.
+    fn take_output(&mut self) {
+        let mut buffer: Vec<u8> = Vec::with_capacity(OUTPUT_BYTES);
+        while buffer.len() < OUTPUT_BYTES {
+            match rustix::io::read(&self.pty.master, rustix::buffer::spare_capacity(&mut buffer)) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        if buffer.is_empty() {
+            return;
+        }
+        let answer = self.recorder.output(&buffer);
+        self.input.extend(answer);
+        self.clients.broadcast(&buffer);
+        self.deliveries.look_now();
+    }
+
+    fn type_input(&mut self) {
+        while !self.input.is_empty() {
+            let (front, _) = self.input.as_slices();
+            match rustix::io::write(&self.pty.master, front) {
+                Ok(n) => drop(self.input.drain(..n)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        if self.input.is_empty() {
+            self.input = VecDeque::new();
+        }
+    }
+
+    /// The watchdog's connection has ended: one of the hosts replaces it, and it will connect to all.
+    fn replace_watchdog(&mut self) {
+        if self.quit || self.clients.has_watchdog() {
+            return;
+        }
+        match start::try_watchdog(&self.layout) {
+            Ok(true) => {}
+            Ok(false) => start::tell_watchdog(&self.layout, &self.id),
+            Err(e) => self.log_event("watchdog", &format!("could not be started: {e}"), None),
+        }
+        // Whoever started it, it connects; if it does not, look again.
+        self.watchdog_due = Some(monotonic() + limits::WATCHDOG_RETRY);
+    }
+
+    /// What others see of this session.
+    fn status(&self) -> AgentStatus {
+        AgentStatus {
+            name: self.launch.agent.clone(),
+            session: self.id.clone(),
+            state: self.state,
+            activity: Activity::Unknown,
+            pid: self.agent.as_ref().map(|a| a.id.pid),
+            since: Some(self.since),
+            heals: self.session.heals,
+            reason: self.reason.clone(),
+            backend: self.launch.backend.clone(),
+        }
+    }
+
+    fn run_record(&self) -> Run {
+        Run {
+            boot: boot_id(),
+            agent: self.agent.as_ref().map(|a| a.id),
+            state: self.state,
+            since: self.since,
+            heals: self.session.heals,
+            reason: self.reason.clone(),
+            started: self.session.started,
+            deaths_ms: self.session.deaths.record().map(|t| t.as_millis() as u64).collect(),
+        }
+    }
+
+    /// Keeps words for what the machine does not remember.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Adopted => self.log_event("adopted", "its host died; the agent did not notice", self.agent.as_ref().map(|a| a.id.pid)),
+            Event::Stranded => self.log_event("stranded", "its host and its watchdog died at once, and its terminal with them; ended and resumed", None),
+            Event::Died { reason } => {
+                let asked = matches!(self.session.phase, Phase::Ending { .. });
+                self.log_event(if asked { "ended" } else { "died" }, reason, None);
+            }
+            Event::NotSpawned { reason, .. } => self.log_event("not-started", reason, None),
+            Event::Start | Event::StayFailing { .. } | Event::Spawned | Event::Clear | Event::Stop | Event::Restart | Event::Wake => {}
+        }
+    }
+
+    /// Tells everybody who wants to know, and the record, what state the session is in.
+    fn announce(&mut self) {
+        let (state, reason) = seen(&self.session.phase);
+        if state != self.state || reason != self.reason {
+            (self.state, self.since, self.reason) = (state, now(), reason);
+        }
+        let adopted = self.agent.as_ref().is_some_and(|a| a.adopted);
+        if !(adopted && state == State::Up) {
+            let pid = self.agent.as_ref().map(|a| a.id.pid);
+            self.log_event(state.word(), &self.reason.clone(), pid);
+        }
+        let run = self.run_record();
+        let _ = store::run::write(&self.layout, &self.id, &run);
+        self.clients.report(&self.status(), &run, &self.pty.master);
+    }
+
+    fn log_event(&self, what: &str, why: &str, pid: Option<i32>) {
+        // A full disk must not end the host; events are shed then.
+        let _ = store::events::append(&self.layout, &Record { at: now(), session: self.id.clone(), what: what.into(), why: why.into(), pid });
+    }
+
+    /// The last words to all clients, and nothing left behind.
+    fn farewell(mut self) {
+        self.clients.farewell();
+        let _ = crate::os::fs::remove_file(&self.layout.host_socket(&self.id));
+        let _ = crate::os::fs::remove_file(&self.layout.run(&self.id));
+    }
+}
+
+fn policy(launch: &Launch) -> Policy {
+    Policy {
+        backoff_min: millis(launch.restart.backoff_min_ms),
+        backoff_max: millis(launch.restart.backoff_max_ms),
+        burst: Some(launch.restart.burst),
+        window: millis(launch.restart.window_ms),
+    }
+}
+
+/// A phase as others see it, with its reason in words.
+fn seen(phase: &Phase) -> (State, String) {
+    match phase {
+        Phase::Down => (State::Down, String::new()),
+        Phase::Starting => (State::Starting, String::new()),
+        Phase::Up { .. } => (State::Up, String::new()),
+        Phase::Backoff { reason, .. } => (State::Starting, format!("waits before its next start; {reason}")),
+        Phase::Ending { then: Then::Quit, .. } => (State::Down, "ending".into()),
+        Phase::Ending { then: Then::Start, .. } => (State::Starting, String::new()),
+        Phase::Ending { then: Then::Heal { reason, .. }, .. } => (State::Starting, reason.clone()),
+        Phase::Failing { reason } => (State::Failing, reason.clone()),
+        Phase::Exited { reason } => (State::Exited, reason.clone()),
+    }
+}
+

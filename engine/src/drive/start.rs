@@ -1,0 +1,84 @@
+//! Starting the daemons, each exactly once.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use crate::contract::control::{JSON, ToWatchdog};
+use crate::contract::layout::Layout;
+use crate::error::{Error, Result};
+use crate::os::lock::Lock;
+use crate::os::process::{Daemon, own_program, spawn_daemon};
+use crate::os::socket::{Listener, Stream};
+
+pub const WATCHDOG: &str = "watchdog";
+pub const HOST: &str = "host";
+
+fn args(verb: &str, layout: &Layout) -> Vec<std::ffi::OsString> {
+    vec![verb.into(), "--data".into(), layout.data.clone().into(), "--runtime".into(), layout.runtime.clone().into()]
+}
+
+/// A connection to the project's watchdog, which is started if there is none.
+///
+/// The starter takes the watchdog's lock and binds its socket, and hands both over: so a second one cannot arise, and whoever connects meanwhile waits
+/// in the socket's queue.
+pub fn watchdog(layout: &Layout) -> Result<Stream> {
+    if let Ok(stream) = Stream::connect(&layout.watchdog_socket()) {
+        return Ok(stream);
+    }
+    let _starting = Lock::wait(&layout.start_lock())?;
+    if let Ok(stream) = Stream::connect(&layout.watchdog_socket()) {
+        return Ok(stream);
+    }
+    match Lock::try_take(&layout.watchdog_lock())? {
+        Some(lock) => spawn_watchdog(layout, lock)?,
+        // It holds its lock and does not listen: it is just ending, and the kernel wakes us when it has.
+        None => spawn_watchdog(layout, Lock::wait(&layout.watchdog_lock())?)?,
+    }
+    Stream::connect(&layout.watchdog_socket()).map_err(|e| Error::failed("the watchdog does not listen").because(e))
+}
+
+/// Starts a watchdog if none runs and nobody else is at it. False: somebody is.
+pub fn try_watchdog(layout: &Layout) -> io::Result<bool> {
+    let Some(_starting) = Lock::try_take(&layout.start_lock())? else { return Ok(false) };
+    let Some(lock) = Lock::try_take(&layout.watchdog_lock())? else { return Ok(false) };
+    spawn_watchdog(layout, lock).map(|()| true)
+}
+
+/// Tells the watchdog that runs, if one does, of a host it may not know.
+pub fn tell_watchdog(layout: &Layout, session: &str) {
+    if let Ok(mut stream) = Stream::connect(&layout.watchdog_socket()) {
+        let message = serde_json::to_vec(&ToWatchdog::Here { session: session.into() }).unwrap_or_default();
+        stream.queue(JSON, &message, vec![]);
+        // It goes into the socket's buffer or is said again later.
+        let _ = stream.flush();
+    }
+}
+
+fn spawn_watchdog(layout: &Layout, lock: Lock) -> io::Result<()> {
+    let listener = Listener::bind(&layout.watchdog_socket())?;
+    spawn_daemon(&Daemon {
+        program: own_program(),
+        arg0: "agents",
+        args: args(WATCHDOG, layout),
+        fds: vec![lock.fd(), listener.as_fd()],
+        folder: Path::new("/"),
+        stderr: &layout.daemon_log(),
+        mark: &layout.hash,
+    })
+}
+
+/// Starts a session's host; the connection to it is there from its first moment. `terminal`: the master of the terminal that an earlier host left.
+pub fn host(layout: &Layout, session: &str, terminal: Option<&OwnedFd>) -> io::Result<Stream> {
+    let (ours, theirs) = Stream::pair()?;
+    let theirs = theirs.into_fd();
+    let mut args = args(HOST, layout);
+    args.extend(["--session".into(), session.into()]);
+    let mut fds = vec![theirs.as_fd()];
+    if let Some(terminal) = terminal {
+        args.push("--terminal".into());
+        fds.push(terminal.as_fd());
+    }
+    spawn_daemon(&Daemon { program: own_program(), arg0: "agents", args, fds, folder: Path::new("/"), stderr: &layout.daemon_log(), mark: &layout.hash })?;
+    Ok(ours)
+}

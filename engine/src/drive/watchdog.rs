@@ -1,0 +1,401 @@
+//! The watchdog: one per project. It holds a connection to every host and a copy of every terminal, and replaces a host that dies.
+//!
+//! It answers for the whole project from what the hosts have told it, so one connection tells the state of all sessions.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use jiff::Timestamp;
+use rustix::event::PollFlags;
+
+use super::{interest, jitter, start, wait};
+use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
+use crate::contract::layout::Layout;
+use crate::contract::records::Event as Record;
+use crate::contract::status::{Activity, AgentStatus, Daemon, EngineStatus, State, TaskCounts};
+use crate::core::limits;
+use crate::core::watch::{Action, Event, Host, Watch};
+use crate::error::{Error, Result};
+use crate::os::clock::{monotonic, now};
+use crate::os::lock::Lock;
+use crate::os::socket::{Fill, Listener, Stream};
+use crate::os::{fs, process};
+use crate::store;
+use crate::store::meta::{Meta, Wanted};
+
+/// The connection to one session's host, and what it has said.
+struct Link {
+    stream: Option<Stream>,
+    /// Kept when the host dies: the next one goes on with it.
+    terminal: Option<OwnedFd>,
+    status: AgentStatus,
+    /// The operator asked for a new start, and the host has not yet said that it is at it.
+    restarting: bool,
+    /// What the host said before it ended without ever reporting.
+    refusal: String,
+}
+
+struct Client {
+    stream: Stream,
+    subscribed: bool,
+    /// Is told when these have come to rest.
+    settling: Option<Vec<String>>,
+    gone: bool,
+}
+
+struct Watchdog {
+    layout: Layout,
+    project: String,
+    since: Timestamp,
+    watch: Watch,
+    links: BTreeMap<String, Link>,
+    clients: Vec<Client>,
+    actions: Vec<Action>,
+    /// Somebody is to be told of a change.
+    changed: bool,
+}
+
+/// The watchdog's whole life. Descriptor 3 is its lock, 4 its listening socket.
+pub fn main(layout: Layout) -> Result<()> {
+    let foreign = || Error::usage("`agents watchdog` is started by the engine itself").hint("agents up");
+    // SAFETY: `start::spawn_watchdog` promises these descriptors, and nothing else in this process has touched them.
+    let (_lock, listener) = unsafe {
+        let lock = Lock::from_fd(process::inherited_fd(3).map_err(|_| foreign())?);
+        (lock, Listener::from_fd(process::inherited_fd(4).map_err(|_| foreign())?)?)
+    };
+    process::set_name("watchdog");
+    let project = layout.instance.strip_prefix(&format!("{}-", layout.hash)).unwrap_or(&layout.instance).to_owned();
+    let mut watchdog =
+        Watchdog { layout, project, since: now(), watch: Watch::default(), links: BTreeMap::new(), clients: vec![], actions: vec![], changed: false };
+    watchdog.log("watchdog", "", "started");
+    for meta in store::meta::list(&watchdog.layout)? {
+        watchdog.consider(&meta);
+    }
+    watchdog.work();
+    // Whoever started it for a reason is in the socket's queue by now or comes before the first pause.
+    let mut asked = false;
+    while !(asked && watchdog.watch.is_idle() && watchdog.clients.is_empty()) {
+        asked |= watchdog.turn(&listener)?;
+    }
+    watchdog.log("watchdog", "", "nothing is wanted any more");
+    fs::remove_file(&watchdog.layout.watchdog_socket())?;
+    Ok(())
+}
+
+impl Watchdog {
+    /// Waits for something to happen and deals with it. True once anybody has connected or anything was wanted.
+    fn turn(&mut self, listener: &Listener) -> Result<bool> {
+        let links: Vec<String> = self.links.iter().filter(|(_, l)| l.stream.is_some()).map(|(s, _)| s.clone()).collect();
+        let mut asked = vec![(listener.as_fd(), PollFlags::IN)];
+        asked.extend(links.iter().filter_map(|s| self.links[s].stream.as_ref()).map(interest));
+        asked.extend(self.clients.iter().map(|c| interest(&c.stream)));
+        let ready = wait(&asked, self.watch.next_deadline())?;
+        drop(asked);
+
+        for (session, ready) in links.iter().zip(&ready[1..]) {
+            if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                self.hear(session);
+            }
+        }
+        for (i, ready) in ready[1 + links.len()..].iter().enumerate() {
+            if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                self.serve(i);
+            }
+        }
+        if ready[0].contains(PollFlags::IN) {
+            while let Some(stream) = listener.accept() {
+                if self.clients.len() < limits::CLIENTS_MAX {
+                    self.clients.push(Client { stream, subscribed: false, settling: None, gone: false });
+                }
+            }
+        }
+        if self.watch.next_deadline().is_some_and(|t| t <= monotonic()) {
+            self.actions.extend(self.watch.step(monotonic(), "", Event::Wake, jitter()));
+        }
+        self.work();
+        self.tell();
+        let anybody = !self.clients.is_empty() || !self.watch.is_idle();
+        self.flush();
+        Ok(anybody)
+    }
+
+    /// Reads what is wanted of a session, and whether anything of it is left without a host.
+    fn consider(&mut self, meta: &Meta) {
+        let up = meta.wanted == Wanted::Up;
+        let leftovers = self.has_leftovers(&meta.session);
+        self.links.entry(meta.session.clone()).or_insert_with(|| Link {
+            stream: None,
+            terminal: None,
+            status: AgentStatus {
+                name: meta.agent.clone(),
+                session: meta.session.clone(),
+                state: State::Down,
+                activity: Activity::Unknown,
+                pid: None,
+                since: None,
+                heals: 0,
+                reason: meta.reason.clone(),
+                backend: meta.backend.clone(),
+            },
+            restarting: false,
+            refusal: String::new(),
+        });
+        self.step(&meta.session, Event::Wanted { up, leftovers });
+    }
+
+    /// Whether an agent, or a host that is not connected, lives. What cannot be told counts as yes: then somebody looks closer.
+    fn has_leftovers(&self, session: &str) -> bool {
+        let held = |path: std::path::PathBuf| Lock::is_held(&path).unwrap_or(true);
+        held(self.layout.agent_lock(session)) || held(self.layout.host_lock(session))
+    }
+
+    fn step(&mut self, session: &str, event: Event) {
+        self.actions.extend(self.watch.step(monotonic(), session, event, jitter()));
+    }
+
+    fn work(&mut self) {
+        while !self.actions.is_empty() {
+            for action in std::mem::take(&mut self.actions) {
+                match action {
+                    Action::FindOrStart(session) => self.find_or_start(&session),
+                    Action::Stop(session) => self.ask(&session, &ToHost::Stop),
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, session: &str, message: &ToHost) {
+        if let Some(stream) = self.links.get_mut(session).and_then(|l| l.stream.as_mut()) {
+            stream.queue(JSON, &serde_json::to_vec(message).unwrap_or_default(), vec![]);
+        }
+    }
+
+    fn find_or_start(&mut self, session: &str) {
+        let Some(link) = self.links.get_mut(session) else { return };
+        link.refusal.clear();
+        if let Ok(stream) = Stream::connect(&self.layout.host_socket(session)) {
+            link.stream = Some(stream);
+            self.ask(session, &ToHost::Watch);
+            return;
+        }
+        match start::host(&self.layout, session, link.terminal.as_ref()) {
+            Ok(stream) => link.stream = Some(stream),
+            Err(e) => {
+                link.refusal = format!("its host could not be started: {e}");
+                self.lost(session);
+            }
+        }
+    }
+
+    /// A host has said something, or its connection has ended.
+    fn hear(&mut self, session: &str) {
+        let Some(mut stream) = self.links.get_mut(session).and_then(|l| l.stream.take()) else { return };
+        let fill = stream.fill();
+        let mut sound = matches!(fill, Ok(Fill::More | Fill::Nothing));
+        loop {
+            match stream.next() {
+                Ok(Some(mut frame)) => match serde_json::from_slice(&frame.payload) {
+                    Ok(FromHost::Report { status, .. }) => self.report(session, status, frame.fds.pop()),
+                    Ok(FromHost::Failed { reason }) => {
+                        if let Some(link) = self.links.get_mut(session) {
+                            link.refusal = reason;
+                        }
+                    }
+                    Ok(FromHost::Taken | FromHost::Done | FromHost::Detached { .. }) | Err(_) => {}
+                },
+                Ok(None) => break,
+                Err(_) => {
+                    sound = false;
+                    break;
+                }
+            }
+        }
+        if sound {
+            if let Some(link) = self.links.get_mut(session) {
+                link.stream = Some(stream);
+            }
+        } else {
+            self.lost(session);
+        }
+    }
+
+    fn report(&mut self, session: &str, status: AgentStatus, terminal: Option<OwnedFd>) {
+        let Some(link) = self.links.get_mut(session) else { return };
+        if terminal.is_some() {
+            link.terminal = terminal;
+        }
+        if status.state != State::Failing && status.state != State::Exited {
+            link.restarting = false;
+        }
+        let held = matches!(status.state, State::Failing | State::Exited);
+        if held && !link.restarting {
+            self.keep_verdict(session, &status);
+        }
+        if let Some(link) = self.links.get_mut(session) {
+            link.status = status;
+        }
+        self.changed = true;
+        self.step(session, Event::HostUp);
+    }
+
+    /// A verdict that only the operator may reverse outlives every process: it is written down.
+    fn keep_verdict(&mut self, session: &str, status: &AgentStatus) {
+        let Ok(mut meta) = store::meta::read(&self.layout, session) else { return };
+        if meta.status != status.state.word() || meta.reason != status.reason {
+            meta.status = status.state.word().into();
+            meta.reason = status.reason.clone();
+            if let Err(e) = store::meta::write(&self.layout, &meta) {
+                self.log("not-written", session, &e.to_string());
+            }
+        }
+    }
+
+    fn lost(&mut self, session: &str) {
+        let leftovers = self.has_leftovers(session);
+        let stopped = *self.watch.host(session) == Host::Stopping;
+        let Some(link) = self.links.get_mut(session) else { return };
+        link.stream = None;
+        self.changed = true;
+        if stopped && !leftovers {
+            link.terminal = None;
+            link.status = AgentStatus { state: State::Down, pid: None, since: Some(now()), reason: String::new(), ..link.status.clone() };
+        } else if !link.refusal.is_empty() {
+            let reason = link.refusal.clone();
+            link.status = AgentStatus { state: State::Starting, reason: reason.clone(), ..link.status.clone() };
+            self.log("host-not-started", session, &reason);
+        } else {
+            self.log("host-died", session, "its connection ended");
+        }
+        self.step(session, Event::HostLost { leftovers });
+    }
+
+    /// A client has asked something, or left.
+    fn serve(&mut self, i: usize) {
+        let fill = self.clients[i].stream.fill();
+        loop {
+            match self.clients[i].stream.next() {
+                Ok(Some(frame)) => match serde_json::from_slice::<ToWatchdog>(&frame.payload) {
+                    Ok(message) => self.answer(i, message),
+                    Err(_) => self.say(i, &FromWatchdog::Failed { reason: "this engine does not know that request".into() }),
+                },
+                Ok(None) => break,
+                Err(_) => {
+                    self.clients[i].gone = true;
+                    break;
+                }
+            }
+        }
+        if !matches!(fill, Ok(Fill::More | Fill::Nothing)) {
+            self.clients[i].gone = true;
+        }
+    }
+
+    fn answer(&mut self, i: usize, message: ToWatchdog) {
+        match message {
+            ToWatchdog::Status => {
+                let status = self.status();
+                self.say(i, &FromWatchdog::Status { status });
+            }
+            ToWatchdog::Subscribe => {
+                self.clients[i].subscribed = true;
+                let status = self.status();
+                self.say(i, &FromWatchdog::Status { status });
+            }
+            ToWatchdog::Here { session } => {
+                if let Ok(meta) = store::meta::read(&self.layout, &session) {
+                    self.consider(&meta);
+                }
+            }
+            ToWatchdog::Settle { sessions } => self.settle(i, sessions, false),
+            ToWatchdog::Restart { sessions } => self.settle(i, sessions, true),
+        }
+    }
+
+    fn settle(&mut self, i: usize, sessions: Vec<String>, restart: bool) {
+        for session in &sessions {
+            match store::meta::read(&self.layout, session) {
+                Ok(meta) => {
+                    self.consider(&meta);
+                    self.start_anew(session, restart);
+                }
+                Err(e) => return self.say(i, &FromWatchdog::Failed { reason: e.to_string() }),
+            }
+        }
+        self.clients[i].settling = Some(sessions);
+        self.changed = true;
+    }
+
+    /// Given up on, and wanted again; or asked to be started anew.
+    fn start_anew(&mut self, session: &str, restart: bool) {
+        let up = matches!(self.watch.host(session), Host::Up { .. }) && self.watch.is_wanted(session);
+        let Some(link) = self.links.get_mut(session) else { return };
+        let held = matches!(link.status.state, State::Failing | State::Exited);
+        if up && link.stream.is_some() && (restart || held) {
+            link.restarting = true;
+            self.ask(session, &ToHost::Restart);
+        }
+    }
+
+    fn is_settled(&self, session: &str) -> bool {
+        let Some(link) = self.links.get(session) else { return true };
+        if !self.watch.is_wanted(session) {
+            return *self.watch.host(session) == Host::Absent;
+        }
+        let waits = link.status.state == State::Starting && !link.status.reason.is_empty();
+        !link.restarting && (waits || (link.stream.is_some() && matches!(link.status.state, State::Up | State::Failing | State::Exited | State::Limited)))
+    }
+
+    /// Tells those who wait what has changed.
+    fn tell(&mut self) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        for i in 0..self.clients.len() {
+            if self.clients[i].subscribed {
+                let status = self.status();
+                self.say(i, &FromWatchdog::Status { status });
+            }
+            let Some(sessions) = self.clients[i].settling.take() else { continue };
+            if sessions.iter().all(|s| self.is_settled(s)) {
+                let sessions = sessions.iter().filter_map(|s| self.links.get(s)).map(|l| l.status.clone()).collect();
+                self.say(i, &FromWatchdog::Settled { sessions });
+            } else {
+                self.clients[i].settling = Some(sessions);
+            }
+        }
+    }
+
+    fn say(&mut self, i: usize, message: &FromWatchdog) {
+        self.clients[i].stream.queue(JSON, &serde_json::to_vec(message).unwrap_or_default(), vec![]);
+    }
+
+    fn flush(&mut self) {
+        for link in self.links.values_mut() {
+            if let Some(stream) = &mut link.stream {
+                // A connection that broke is noticed when it is read.
+                let _ = stream.flush();
+            }
+        }
+        for client in &mut self.clients {
+            client.gone |= client.stream.flush().is_err();
+        }
+        self.clients.retain(|c| !c.gone);
+    }
+
+    fn status(&self) -> EngineStatus {
+        EngineStatus {
+            instance: self.layout.instance.clone(),
+            project: self.project.clone(),
+            engine: crate::engine_version(),
+            watchdog: Some(Daemon { pid: std::process::id() as i32, since: self.since }),
+            agents: self.links.values().map(|l| l.status.clone()).collect(),
+            sessions: vec![],
+            tasks: TaskCounts::default(),
+        }
+    }
+
+    fn log(&self, what: &str, session: &str, why: &str) {
+        // A full disk must not end the watchdog; events are shed then.
+        let _ = store::events::append(&self.layout, &Record { at: now(), session: session.into(), what: what.into(), why: why.into(), pid: None });
+    }
+}
