@@ -73,8 +73,12 @@ impl Deaths {
 mod tests {
     use super::*;
 
-    const POLICY: Policy =
-        Policy { backoff_min: Duration::from_millis(200), backoff_max: Duration::from_secs(300), burst: Some(5), window: Duration::from_secs(600) };
+    const POLICY: Policy = Policy {
+        backoff_min: Duration::from_millis(200),
+        backoff_max: Duration::from_secs(300),
+        burst: Some(5),
+        window: Duration::from_secs(600),
+    };
 
     fn secs(s: u64) -> Duration {
         Duration::from_secs(s)

@@ -54,15 +54,22 @@ pub enum Event {
     /// The host begins, nothing of an earlier agent is left.
     Start,
     /// The host begins, and it was given up on before.
-    StayFailing { reason: String },
+    StayFailing {
+        reason: String,
+    },
     /// The host begins and has taken over a living agent with its terminal.
     Adopted,
     /// The host begins, an earlier agent lives, but its terminal is lost.
     Stranded,
     Spawned,
     /// `permanent`: trying again is useless until something changes.
-    NotSpawned { reason: String, permanent: bool },
-    Died { reason: String },
+    NotSpawned {
+        reason: String,
+        permanent: bool,
+    },
+    Died {
+        reason: String,
+    },
     /// Nothing of the agent is left.
     Clear,
     /// The operator: end it.
@@ -124,18 +131,33 @@ impl Session {
         match event {
             Event::Start => match self.phase {
                 Phase::Down => self.spawn(),
-                Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+                Phase::Starting
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
             },
             Event::StayFailing { reason } => match self.phase {
                 Phase::Down => self.enter(Phase::Failing { reason }),
-                Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+                Phase::Starting
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
             },
             Event::Adopted => match self.phase {
                 Phase::Down => {
                     self.started = true;
                     self.enter(Phase::Up { since: now })
                 }
-                Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+                Phase::Starting
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
             },
             Event::Stranded => match self.phase {
                 Phase::Down => {
@@ -143,29 +165,54 @@ impl Session {
                     let then = Then::Heal { reason: "its terminal was lost".into(), ran: Duration::ZERO };
                     self.end(now, then, self.grace)
                 }
-                Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+                Phase::Starting
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
             },
             Event::Spawned => match self.phase {
                 Phase::Starting => {
                     self.started = true;
                     self.enter(Phase::Up { since: now })
                 }
-                Phase::Down | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+                Phase::Down
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
             },
             Event::NotSpawned { reason, permanent } => match self.phase {
                 Phase::Starting if permanent => self.enter(Phase::Failing { reason }),
                 Phase::Starting => self.heal(now, reason, Duration::ZERO, jitter),
-                Phase::Down | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+                Phase::Down
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
             },
             Event::Died { reason } => match self.phase {
                 Phase::Up { since } => self.end(now, Then::Heal { reason, ran: now.saturating_sub(since) }, LEFTOVER_GRACE),
-                Phase::Down | Phase::Starting | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+                Phase::Down
+                | Phase::Starting
+                | Phase::Backoff { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
             },
             Event::Clear => match std::mem::replace(&mut self.phase, Phase::Down) {
                 Phase::Ending { then: Then::Quit, .. } => vec![Action::Announce, Action::Quit],
                 Phase::Ending { then: Then::Start, .. } => self.spawn(),
                 Phase::Ending { then: Then::Heal { reason, ran }, .. } => self.heal(now, reason, ran, jitter),
-                phase @ (Phase::Down | Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Failing { .. } | Phase::Exited { .. }) => {
+                phase @ (Phase::Down
+                | Phase::Starting
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. }) => {
                     self.phase = phase;
                     vec![]
                 }
@@ -178,7 +225,13 @@ impl Session {
                     *kill_at = None;
                     vec![Action::Kill]
                 }
-                Phase::Down | Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Failing { .. } | Phase::Exited { .. } => vec![],
+                Phase::Down
+                | Phase::Starting
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
             },
         }
     }

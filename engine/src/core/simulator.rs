@@ -68,8 +68,12 @@ struct World {
     careless: bool,
 }
 
-const POLICY: Policy =
-    Policy { backoff_min: Duration::from_millis(200), backoff_max: Duration::from_secs(5), burst: Some(50), window: Duration::from_secs(60) };
+const POLICY: Policy = Policy {
+    backoff_min: Duration::from_millis(200),
+    backoff_max: Duration::from_secs(5),
+    burst: Some(50),
+    window: Duration::from_secs(60),
+};
 
 impl World {
     fn new(seed: u64, careless: bool) -> World {
@@ -270,7 +274,8 @@ impl World {
     fn command(&mut self, name: &str, up: bool) {
         let place = self.places.get_mut(name).unwrap();
         place.wanted = up;
-        let given_up = place.host.as_ref().filter(|(_, s)| matches!(s.phase, Phase::Failing { .. } | Phase::Exited { .. })).map(|(g, _)| *g);
+        let given_up =
+            place.host.as_ref().filter(|(_, s)| matches!(s.phase, Phase::Failing { .. } | Phase::Exited { .. })).map(|(g, _)| *g);
         if up
             && place.host.is_none()
             && let Some(record) = &mut place.record
@@ -334,7 +339,11 @@ impl World {
                 assert!(place.agents == 0 && phase.is_none(), "{name} is not wanted, yet there is {phase:?} with {} agents", place.agents);
             } else {
                 let given_up = matches!(phase, Some(Phase::Failing { .. }) | Some(Phase::Exited { .. }));
-                assert!(given_up || (place.agents == 1 && matches!(phase, Some(Phase::Up { .. }))), "{name} is wanted, yet there is {phase:?} with {} agents", place.agents);
+                assert!(
+                    given_up || (place.agents == 1 && matches!(phase, Some(Phase::Up { .. }))),
+                    "{name} is wanted, yet there is {phase:?} with {} agents",
+                    place.agents
+                );
             }
         }
     }

@@ -14,12 +14,18 @@ pub enum Host {
     /// None runs.
     Absent,
     /// One was started; its first word is awaited.
-    Starting { since: Duration },
-    Up { since: Duration },
+    Starting {
+        since: Duration,
+    },
+    Up {
+        since: Duration,
+    },
     /// It was told to end.
     Stopping,
     /// The next try is due at `until`.
-    Backoff { until: Duration },
+    Backoff {
+        until: Duration,
+    },
 }
 
 /// One session.
@@ -86,11 +92,21 @@ impl Watch {
     pub fn step(&mut self, now: Duration, session: &str, event: Event, jitter: f64) -> Vec<Action> {
         match event {
             Event::Wake => {
-                let due: Vec<String> = self.sessions.iter().filter(|(_, w)| matches!(w.host, Host::Backoff { until } if until <= now)).map(|(s, _)| s.clone()).collect();
+                let due: Vec<String> = self
+                    .sessions
+                    .iter()
+                    .filter(|(_, w)| matches!(w.host, Host::Backoff { until } if until <= now))
+                    .map(|(s, _)| s.clone())
+                    .collect();
                 return due.iter().flat_map(|s| self.start(now, s)).collect();
             }
             Event::Wanted { up, leftovers } => {
-                let w = self.sessions.entry(session.into()).or_insert(Watched { wanted: false, leftovers: false, host: Host::Absent, deaths: Deaths::default() });
+                let w = self.sessions.entry(session.into()).or_insert(Watched {
+                    wanted: false,
+                    leftovers: false,
+                    host: Host::Absent,
+                    deaths: Deaths::default(),
+                });
                 w.wanted = up;
                 w.leftovers = leftovers;
                 match w.host {

@@ -79,6 +79,14 @@ pub fn host(layout: &Layout, session: &str, terminal: Option<&OwnedFd>) -> io::R
         args.push("--terminal".into());
         fds.push(terminal.as_fd());
     }
-    spawn_daemon(&Daemon { program: own_program(), arg0: "agents", args, fds, folder: Path::new("/"), stderr: &layout.daemon_log(), mark: &layout.hash })?;
+    spawn_daemon(&Daemon {
+        program: own_program(),
+        arg0: "agents",
+        args,
+        fds,
+        folder: Path::new("/"),
+        stderr: &layout.daemon_log(),
+        mark: &layout.hash,
+    })?;
     Ok(ours)
 }

@@ -65,8 +65,16 @@ pub fn main(layout: Layout) -> Result<()> {
     };
     process::set_name("watchdog");
     let project = layout.instance.strip_prefix(&format!("{}-", layout.hash)).unwrap_or(&layout.instance).to_owned();
-    let mut watchdog =
-        Watchdog { layout, project, since: now(), watch: Watch::default(), links: BTreeMap::new(), clients: vec![], actions: vec![], changed: false };
+    let mut watchdog = Watchdog {
+        layout,
+        project,
+        since: now(),
+        watch: Watch::default(),
+        links: BTreeMap::new(),
+        clients: vec![],
+        actions: vec![],
+        changed: false,
+    };
     watchdog.log("watchdog", "", "started");
     for meta in store::meta::list(&watchdog.layout)? {
         watchdog.consider(&meta);
@@ -342,7 +350,9 @@ impl Watchdog {
             return *self.watch.host(session) == Host::Absent;
         }
         let waits = link.status.state == State::Starting && !link.status.reason.is_empty();
-        !link.restarting && (waits || (link.stream.is_some() && matches!(link.status.state, State::Up | State::Failing | State::Exited | State::Limited)))
+        !link.restarting
+            && (waits
+                || (link.stream.is_some() && matches!(link.status.state, State::Up | State::Failing | State::Exited | State::Limited)))
     }
 
     /// Tells those who wait what has changed.
@@ -396,6 +406,9 @@ impl Watchdog {
 
     fn log(&self, what: &str, session: &str, why: &str) {
         // A full disk must not end the watchdog; events are shed then.
-        let _ = store::events::append(&self.layout, &Record { at: now(), session: session.into(), what: what.into(), why: why.into(), pid: None });
+        let _ = store::events::append(
+            &self.layout,
+            &Record { at: now(), session: session.into(), what: what.into(), why: why.into(), pid: None },
+        );
     }
 }

@@ -16,7 +16,8 @@ use crate::os::pty;
 use crate::store;
 
 /// Variables of the terminal that somebody happened to run the command in; the agent has another.
-const FOREIGN: &[&str] = &["TMUX", "TMUX_PANE", "STY", "WINDOW", "WINDOWID", "COLUMNS", "LINES", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", os::env::AGENTS_DAEMON];
+const FOREIGN: &[&str] =
+    &["TMUX", "TMUX_PANE", "STY", "WINDOW", "WINDOWID", "COLUMNS", "LINES", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", os::env::AGENTS_DAEMON];
 
 /// The living agent.
 pub struct Agent {

@@ -36,7 +36,9 @@ enum Role {
     Asker,
     Watchdog,
     /// `behind`: it takes no output; it gets the whole screen once it does.
-    Attached { behind: bool },
+    Attached {
+        behind: bool,
+    },
 }
 
 #[derive(Default)]
@@ -185,7 +187,9 @@ impl Host {
 
     fn handle(&mut self, i: usize, frame: Frame) {
         if frame.kind == BYTES {
-            if matches!(self.clients.all[i].role, Role::Attached { .. }) && self.input.len() + frame.payload.len() <= limits::INPUT_QUEUE_BYTES_MAX {
+            if matches!(self.clients.all[i].role, Role::Attached { .. })
+                && self.input.len() + frame.payload.len() <= limits::INPUT_QUEUE_BYTES_MAX
+            {
                 self.input.extend(frame.payload);
             }
             return;

@@ -73,7 +73,16 @@ impl Host {
         pieces.retain(|p| !p.is_empty());
         let timeout = millis(timeout_ms);
         let now = monotonic();
-        self.deliveries.queue.push_back(Delivery { client, pieces, typed: false, timeout, deadline: None, look_at: now, interval: LOOK_FIRST, lost: false });
+        self.deliveries.queue.push_back(Delivery {
+            client,
+            pieces,
+            typed: false,
+            timeout,
+            deadline: None,
+            look_at: now,
+            interval: LOOK_FIRST,
+            lost: false,
+        });
     }
 
     fn can_deliver(&self, text: &str) -> Result<(), String> {
@@ -86,7 +95,10 @@ impl Host {
         let line_mode = tcgetattr(&self.pty.slave).is_ok_and(|t| t.local_modes.contains(LocalModes::ICANON));
         let longest = text.lines().map(str::len).max().unwrap_or(0);
         if line_mode && longest > limits::LINE_MODE_BYTES_MAX {
-            return Err(format!("a line of {longest} bytes would be cut: the program reads lines of at most {} bytes from its terminal", limits::LINE_MODE_BYTES_MAX));
+            return Err(format!(
+                "a line of {longest} bytes would be cut: the program reads lines of at most {} bytes from its terminal",
+                limits::LINE_MODE_BYTES_MAX
+            ));
         }
         Ok(())
     }
@@ -124,7 +136,9 @@ impl Host {
                 continue;
             }
             if now >= deadline {
-                self.end_delivery(Err("the program has not read it from its terminal in time; what it has not read is still there for it".into()));
+                self.end_delivery(Err(
+                    "the program has not read it from its terminal in time; what it has not read is still there for it".into()
+                ));
                 continue;
             }
             return;

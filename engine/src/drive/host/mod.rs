@@ -69,7 +69,8 @@ struct Host {
 pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
     // SAFETY: `start::host` promises these descriptors, and nothing else in this process has touched them.
     let (watchdog, master) = unsafe {
-        let watchdog = process::inherited_fd(3).map_err(|_| Error::usage("`agents host` is started by the engine itself").hint("agents up"))?;
+        let watchdog =
+            process::inherited_fd(3).map_err(|_| Error::usage("`agents host` is started by the engine itself").hint("agents up"))?;
         (watchdog, if terminal { Some(process::inherited_fd(4)?) } else { None })
     };
     process::set_name(&format!("host {id}"));
@@ -173,9 +174,11 @@ impl Host {
 
     /// Waits for something to happen, and deals with it.
     fn turn(&mut self, listener: &Listener, signals: &OwnedFd) -> Result<()> {
-        let deadline = [self.session.next_deadline(), self.watchdog_due, self.deliveries.next_deadline(), self.look_again].into_iter().flatten().min();
+        let deadline =
+            [self.session.next_deadline(), self.watchdog_due, self.deliveries.next_deadline(), self.look_again].into_iter().flatten().min();
         let typing = if self.input.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        let mut asked = vec![(listener.as_fd(), PollFlags::IN), (signals.as_fd(), PollFlags::IN), (self.pty.master.as_fd(), PollFlags::IN | typing)];
+        let mut asked =
+            vec![(listener.as_fd(), PollFlags::IN), (signals.as_fd(), PollFlags::IN), (self.pty.master.as_fd(), PollFlags::IN | typing)];
         if let Some(fd) = self.agent.as_ref().and_then(Agent::descriptor) {
             asked.push((fd, PollFlags::IN));
         }
@@ -319,7 +322,9 @@ impl Host {
     fn note(&mut self, event: &Event) {
         match event {
             Event::Adopted => self.log_event("adopted", "its host died; the agent did not notice", self.agent.as_ref().map(|a| a.id.pid)),
-            Event::Stranded => self.log_event("stranded", "its host and its watchdog died at once, and its terminal with them; ended and resumed", None),
+            Event::Stranded => {
+                self.log_event("stranded", "its host and its watchdog died at once, and its terminal with them; ended and resumed", None)
+            }
             Event::Died { reason } => {
                 let asked = matches!(self.session.phase, Phase::Ending { .. });
                 self.log_event(if asked { "ended" } else { "died" }, reason, None);
@@ -347,7 +352,8 @@ impl Host {
 
     fn log_event(&self, what: &str, why: &str, pid: Option<i32>) {
         // A full disk must not end the host; events are shed then.
-        let _ = store::events::append(&self.layout, &Record { at: now(), session: self.id.clone(), what: what.into(), why: why.into(), pid });
+        let _ =
+            store::events::append(&self.layout, &Record { at: now(), session: self.id.clone(), what: what.into(), why: why.into(), pid });
     }
 
     /// The last words to all clients, and nothing left behind.
@@ -381,4 +387,3 @@ fn seen(phase: &Phase) -> (State, String) {
         Phase::Exited { reason } => (State::Exited, reason.clone()),
     }
 }
-
