@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use anstyle::{AnsiColor, Color, Style};
 use unicode_width::UnicodeWidthStr;
@@ -14,6 +14,30 @@ use unicode_width::UnicodeWidthStr;
 use crate::error::Error;
 
 static QUIET: AtomicBool = AtomicBool::new(false);
+static COLOUR: AtomicU8 = AtomicU8::new(Colour::Auto as u8);
+
+/// `--color`: whether colours are sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Colour {
+    /// To a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// From now on colours are sent as `colour` says.
+pub fn set_colour(colour: Colour) {
+    COLOUR.store(colour as u8, Ordering::Relaxed);
+}
+
+fn colour_for(terminal: bool) -> bool {
+    match COLOUR.load(Ordering::Relaxed) {
+        c if c == Colour::Always as u8 => true,
+        c if c == Colour::Never as u8 => false,
+        _ => terminal && !crate::os::env::no_color(),
+    }
+}
 
 /// `--quiet`: from now on [`say`] is silent. Errors are not.
 pub fn set_quiet(quiet: bool) {
@@ -161,13 +185,13 @@ impl Table {
     }
 }
 
-/// Whether stdout gets colours: a terminal, and NO_COLOR unset.
+/// Whether stdout gets colours: `--color`, else a terminal, and NO_COLOR unset.
 pub fn stdout_colour() -> bool {
-    io::stdout().is_terminal() && !crate::os::env::no_color()
+    colour_for(io::stdout().is_terminal())
 }
 
 fn stderr_colour() -> bool {
-    io::stderr().is_terminal() && !crate::os::env::no_color()
+    colour_for(io::stderr().is_terminal())
 }
 
 /// A closed pipe ends the program quietly, as for any filter.

@@ -1,0 +1,160 @@
+//! Waiting for files without looking at them again and again: the kernel says when one has changed (`inotify`).
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+
+use super::fs::at;
+
+/// Tells when something in a folder was created, written or renamed.
+#[derive(Debug)]
+pub struct Changes {
+    fd: OwnedFd,
+}
+
+impl Changes {
+    /// From now on in `folder`, which must be there.
+    pub fn of(folder: &Path) -> io::Result<Changes> {
+        let fd = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let what = WatchFlags::CREATE | WatchFlags::MODIFY | WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
+        add_watch(&fd, folder, what).map_err(|e| at(folder, e.into()))?;
+        Ok(Changes { fd })
+    }
+
+    /// Takes what has happened so far: whether the file of that name was among it. Does not wait.
+    pub fn touched(&mut self, name: &str) -> io::Result<bool> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&self.fd, &mut buffer);
+        let mut found = false;
+        loop {
+            match reader.next() {
+                // An event without a name is the queue's overflow: anything may have happened.
+                Ok(event) => found |= event.file_name().is_none_or(|n| n.to_bytes() == name.as_bytes()),
+                Err(rustix::io::Errno::AGAIN) => return Ok(found),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Waits until the file of that name is touched.
+    pub fn wait(&mut self, name: &str) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        while !self.touched(name)? {
+            match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A file that grows and is replaced by a fresh one now and then, read to its end and on from there.
+#[derive(Debug)]
+pub struct Follow {
+    path: PathBuf,
+    changes: Changes,
+    file: Option<File>,
+}
+
+impl Follow {
+    /// From `start` on, in a folder that must be there; the file need not be.
+    pub fn from(path: &Path, start: u64) -> io::Result<Follow> {
+        let changes = Changes::of(path.parent().unwrap_or(Path::new(".")))?;
+        let mut follow = Follow { path: path.into(), changes, file: None };
+        follow.reopen()?;
+        if let Some(file) = &mut follow.file {
+            file.seek(SeekFrom::Start(start)).map_err(|e| at(path, e))?;
+        }
+        Ok(follow)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.file = match File::open(&self.path) {
+            Ok(file) => Some(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(at(&self.path, e)),
+        };
+        Ok(())
+    }
+
+    fn is_replaced(&self) -> bool {
+        let key = |m: std::fs::Metadata| (m.dev(), m.ino());
+        let now = std::fs::metadata(&self.path).ok().map(key);
+        now.is_some() && now != self.file.as_ref().and_then(|f| f.metadata().ok()).map(key)
+    }
+
+    /// Waits until there is more, and returns it.
+    pub fn more(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            // Asked before reading: what comes in between is read now, or the next time.
+            let replaced = self.is_replaced();
+            let mut bytes = vec![];
+            if let Some(file) = &mut self.file {
+                let shrunk = file.metadata().is_ok_and(|m| file.stream_position().is_ok_and(|p| p > m.len()));
+                if shrunk {
+                    file.seek(SeekFrom::Start(0)).map_err(|e| at(&self.path, e))?;
+                }
+                file.read_to_end(&mut bytes).map_err(|e| at(&self.path, e))?;
+            }
+            if replaced {
+                self.reopen()?;
+            }
+            if !bytes.is_empty() {
+                return Ok(bytes);
+            }
+            if !replaced {
+                let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                self.changes.wait(&name)?;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::fs;
+
+    #[test]
+    fn what_is_appended_is_read_on_over_a_rotation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("int-1.log");
+        fs::append(&path, b"old new").unwrap();
+        let mut follow = Follow::from(&path, 4).unwrap();
+        assert_eq!(follow.more().unwrap(), b"new");
+        fs::append(&path, b" last").unwrap();
+        fs::rename(&path, &folder.path().join("int-1.log.1")).unwrap();
+        fs::append(&path, b"fresh").unwrap();
+        let mut got = follow.more().unwrap();
+        while got.len() < 10 {
+            got.extend(follow.more().unwrap());
+        }
+        assert_eq!(got, b" lastfresh");
+    }
+
+    #[test]
+    fn a_file_that_comes_later_wakes_the_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("later");
+        let mut follow = Follow::from(&path, 0).unwrap();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(move || follow.more().unwrap());
+            fs::append(&folder.path().join("another"), b"x").unwrap();
+            fs::append(&path, b"here").unwrap();
+            assert_eq!(reader.join().unwrap(), b"here");
+        });
+    }
+}
