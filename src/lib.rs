@@ -1,3 +1,5 @@
 //! One registry for all coding-agent projects: create, start, stop, update, see.
 
 pub mod harness;
+pub mod ops;
+pub mod registry;

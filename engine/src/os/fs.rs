@@ -167,6 +167,17 @@ pub fn is_dir(path: &Path) -> bool {
     path.is_dir()
 }
 
+/// Whether a file stands at the path; links are followed.
+pub fn is_file(path: &Path) -> bool {
+    path.is_file()
+}
+
+/// Whether what stands at the path, links followed, belongs to this user or to root.
+pub fn is_own(path: &Path) -> io::Result<bool> {
+    let owner = fs::metadata(path).map_err(|e| at(path, e))?.uid();
+    Ok(owner == 0 || owner == rustix::process::geteuid().as_raw())
+}
+
 /// The path without links and dots; it must exist.
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(path).map_err(|e| at(path, e))
