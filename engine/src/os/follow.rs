@@ -20,10 +20,23 @@ pub struct Changes {
 impl Changes {
     /// From now on in `folder`, which must be there.
     pub fn of(folder: &Path) -> io::Result<Changes> {
-        let fd = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let what = WatchFlags::CREATE | WatchFlags::MODIFY | WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
-        add_watch(&fd, folder, what).map_err(|e| at(folder, e.into()))?;
-        Ok(Changes { fd })
+        let changes = Changes { fd: init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)? };
+        changes.also(folder)?;
+        Ok(changes)
+    }
+
+    /// From now on in whichever of these folders are there.
+    pub fn of_any(folders: &[PathBuf]) -> io::Result<Changes> {
+        let changes = Changes { fd: init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)? };
+        for folder in folders.iter().filter(|f| f.is_dir()) {
+            changes.also(folder)?;
+        }
+        Ok(changes)
+    }
+
+    fn also(&self, folder: &Path) -> io::Result<()> {
+        let what = WatchFlags::CREATE | WatchFlags::MODIFY | WatchFlags::ATTRIB | WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
+        add_watch(&self.fd, folder, what).map(drop).map_err(|e| at(folder, e.into()))
     }
 
     /// Takes what has happened so far: whether the file of that name was among it. Does not wait.
@@ -36,6 +49,21 @@ impl Changes {
                 // An event without a name is the queue's overflow: anything may have happened.
                 Ok(event) => found |= event.file_name().is_none_or(|n| n.to_bytes() == name.as_bytes()),
                 Err(rustix::io::Errno::AGAIN) => return Ok(found),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Takes what has happened so far: whether anything has. Does not wait.
+    pub fn drain(&mut self) -> io::Result<bool> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&self.fd, &mut buffer);
+        let mut any = false;
+        loop {
+            match reader.next() {
+                Ok(_) => any = true,
+                Err(rustix::io::Errno::AGAIN) => return Ok(any),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }

@@ -113,9 +113,11 @@ impl Tree<'_> {
     }
 
     fn strays(&self) -> Vec<i32> {
-        let lock = file_key(self.lock);
+        // Looking through everybody's descriptors is slow, and needless while the root is known or when nobody holds the lock.
+        let rootless = self.root.is_none_or(|r| !r.is_alive());
+        let lock = if rootless && super::lock::Lock::is_held(self.lock).unwrap_or(true) { file_key(self.lock) } else { None };
         let ours = |pid: &i32| {
-            stat(*pid).is_some_and(|s| self.root.is_some_and(|r| s.session == r.pid)) || holds(*pid, lock) || has_variable(*pid, self.mark)
+            stat(*pid).is_some_and(|s| self.root.is_some_and(|r| s.session == r.pid)) || has_variable(*pid, self.mark) || holds(*pid, lock)
         };
         all_pids().into_iter().filter(|p| *p != self.reaper && ours(p)).collect()
     }

@@ -25,6 +25,7 @@ use crate::core::restart::{Deaths, Policy};
 use crate::core::session::{Action, Event, Phase, Session, Then};
 use crate::error::{Error, Result};
 use crate::os::clock::{boot_id, monotonic, now};
+use crate::os::follow::Changes;
 use crate::os::lock::Lock;
 use crate::os::process;
 use crate::os::pty::Pty;
@@ -60,6 +61,8 @@ struct Host {
     state: State,
     since: Timestamp,
     reason: String,
+    /// Given up on for want of a file or folder: tells when something changes where it should be.
+    cause: Option<Changes>,
     /// When to see whether the watchdog that was lost has been replaced.
     watchdog_due: Option<Duration>,
     quit: bool,
@@ -135,6 +138,7 @@ impl Host {
             state,
             since,
             reason,
+            cause: None,
             watchdog_due: None,
             quit: false,
             id: id.to_owned(),
@@ -183,6 +187,7 @@ impl Host {
             asked.push((fd, PollFlags::IN));
         }
         asked.extend(self.ending.iter().map(|(_, fd)| (fd.as_fd(), PollFlags::IN)));
+        asked.extend(self.cause.iter().map(|cause| (cause.as_fd(), PollFlags::IN)));
         let first_client = asked.len();
         asked.extend(self.clients.streams().map(interest));
         let ready = wait(&asked, deadline)?;
@@ -197,6 +202,7 @@ impl Host {
         }
         if ready[3..first_client].iter().any(|r| !r.is_empty()) {
             self.notice_ends();
+            self.reconsider();
         }
         self.serve(&ready[first_client..]);
         if ready[0].contains(PollFlags::IN) {
@@ -339,6 +345,7 @@ impl Host {
         let (state, reason) = seen(&self.session.phase);
         if state != self.state || reason != self.reason {
             (self.state, self.since, self.reason) = (state, now(), reason);
+            self.watch_cause();
         }
         let adopted = self.agent.as_ref().is_some_and(|a| a.adopted);
         if !(adopted && state == State::Up) {
