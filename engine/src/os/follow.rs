@@ -35,7 +35,12 @@ impl Changes {
     }
 
     fn also(&self, folder: &Path) -> io::Result<()> {
-        let what = WatchFlags::CREATE | WatchFlags::MODIFY | WatchFlags::ATTRIB | WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
+        let what = WatchFlags::CREATE
+            | WatchFlags::MODIFY
+            | WatchFlags::ATTRIB
+            | WatchFlags::MOVED_TO
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::DELETE;
         add_watch(&self.fd, folder, what).map(drop).map_err(|e| at(folder, e.into()))
     }
 

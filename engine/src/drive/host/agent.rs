@@ -117,7 +117,9 @@ impl Host {
             return None;
         }
         let watch = match folder.join(program).parent() {
-            Some(parent) if program.contains('/') => parent.ancestors().find(|f| os::fs::is_dir(f)).map(Path::to_path_buf).into_iter().collect(),
+            Some(parent) if program.contains('/') => {
+                parent.ancestors().find(|f| os::fs::is_dir(f)).map(Path::to_path_buf).into_iter().collect()
+            }
             _ => search.split(':').map(PathBuf::from).collect(),
         };
         let place = if program.contains('/') { "" } else { " on PATH" };
