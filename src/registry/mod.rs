@@ -8,6 +8,7 @@ mod file;
 mod find;
 pub mod grammar;
 mod lock;
+pub mod select;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use agents::os;
 
 pub use check::{Finding, Severity};
 pub use lock::lock;
+pub use select::Select;
 
 /// The file's name.
 pub const FILE: &str = "fleet.toml";
