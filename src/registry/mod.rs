@@ -4,11 +4,13 @@
 //! Nothing in here looks at a project; only [`validate`] does.
 
 mod check;
+pub mod edit;
 mod file;
 mod find;
 pub mod grammar;
 mod lock;
 pub mod select;
+mod splice;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +20,7 @@ use agents::cli::{Error, Place, Result};
 use agents::os;
 
 pub use check::{Finding, Severity};
+pub use edit::{Edit, NewProject, Value};
 pub use lock::lock;
 pub use select::Select;
 
@@ -300,3 +303,7 @@ impl<'a> Lines<'a> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod edit_tests;
+#[cfg(test)]
+mod save_tests;
