@@ -94,10 +94,13 @@ impl NewProject {
             None => Err(Error::failed(format!("{}: the path is not UTF-8, so {} cannot hold it", p.display(), super::FILE))),
         };
         let mut keys: Vec<(&'static str, Value)> = vec![("name", self.name.as_str().into())];
-        keys.push(("location", match &self.location {
-            Location::Here(folder) => path(folder)?.into(),
-            there => there.to_string().into(),
-        }));
+        keys.push((
+            "location",
+            match &self.location {
+                Location::Here(folder) => path(folder)?.into(),
+                there => there.to_string().into(),
+            },
+        ));
         let texts = [("harness", &self.harness), ("ref", &self.reference), ("commit", &self.commit)];
         keys.extend(texts.into_iter().filter_map(|(key, text)| Some((key, text.as_deref()?.into()))));
         if !self.enabled {
@@ -134,7 +137,10 @@ impl Edit {
     pub fn open(registry: &Registry) -> Result<Edit> {
         if registry.is_newer() {
             let version = registry.fleet.version;
-            let error = Error::failed(format!("{} is of format {version}; this fleet reads it, but writes only format {VERSION}", registry.path.display()));
+            let error = Error::failed(format!(
+                "{} is of format {version}; this fleet reads it, but writes only format {VERSION}",
+                registry.path.display()
+            ));
             return Err(error.hint("use the newer fleet that wrote it, or edit the file by hand"));
         }
         Ok(Edit {

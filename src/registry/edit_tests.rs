@@ -44,7 +44,8 @@ impl Written {
     /// What stands before and after a project's own part.
     fn around(&self, number: usize) -> (String, String) {
         let at = self.parts.iter().position(|(n, _)| *n == Some(number)).unwrap();
-        let join = |parts: &[(Option<usize>, String)]| parts.iter().map(|(_, t)| t.as_str()).collect::<String>().replace('\n', self.newline);
+        let join =
+            |parts: &[(Option<usize>, String)]| parts.iter().map(|(_, t)| t.as_str()).collect::<String>().replace('\n', self.newline);
         (join(&self.parts[..at]), join(&self.parts[at + 1..]))
     }
 }
@@ -54,9 +55,15 @@ const NOTES: &[&str] = &["# keep me, [[project]] and all", "#", "# name = \"nobo
 fn pairs(d: &mut Dice, number: usize) -> Vec<String> {
     let quote = d.pick(&["\"", "'"]);
     let mut pairs = vec![format!("name{}= {quote}p{number}{quote}", d.pick(&[" ", "", "     "]))];
-    let location = [format!("location = \"~/p{number}\""), format!("location='/srv/p{number}'"), format!("\"location\" = \"ssh://me@host/srv/p{number}\"")];
+    let location = [
+        format!("location = \"~/p{number}\""),
+        format!("location='/srv/p{number}'"),
+        format!("\"location\" = \"ssh://me@host/srv/p{number}\""),
+    ];
     pairs.push(location[d.upto(3)].clone());
-    for optional in ["ref = \"v1.0.0\"", "enabled = false", "enabled = true", "config   = 'sub/agents.toml'", "repo = \"git@example.org:a/b.git\""] {
+    for optional in
+        ["ref = \"v1.0.0\"", "enabled = false", "enabled = true", "config   = 'sub/agents.toml'", "repo = \"git@example.org:a/b.git\""]
+    {
         if d.seldom() && !pairs.iter().any(|p| p.split(' ').next() == optional.split(' ').next()) {
             pairs.push(optional.into());
         }
@@ -84,7 +91,10 @@ fn lines_project(d: &mut Dice, number: usize) -> String {
         out += &format!("{indent}{pair}{}\n", d.pick(&["", "", "  # trailing = 1"]));
     }
     if d.seldom() {
-        out += &format!("{indent}{}\n", d.pick(&["tags = [\n  'a', # first, ] \n  'b',\n]", "tags = [ \"a\",\"b\" ]", "secrets = '''\n/run/secret\n# no comment'''"]));
+        out += &format!(
+            "{indent}{}\n",
+            d.pick(&["tags = [\n  'a', # first, ] \n  'b',\n]", "tags = [ \"a\",\"b\" ]", "secrets = '''\n/run/secret\n# no comment'''"])
+        );
     }
     out
 }
@@ -115,7 +125,12 @@ fn written(seed: u64) -> Written {
         parts[0].1 += "# The fleet of us all\n\n";
     }
     parts[0].1 += d.pick(&["", "fleet.version = 1\n", "fleet = { version = 1, root = '/srv' }\n"]);
-    parts[0].1 += d.pick(&["", "harness.own.url = \"https://example.org/own\" # dotted\nharness.own.ref = 'v1'\n", "harness = { own = { url = '/own' }, } # braces\n", "harness = { own.url = '/own' }\n"]);
+    parts[0].1 += d.pick(&[
+        "",
+        "harness.own.url = \"https://example.org/own\" # dotted\nharness.own.ref = 'v1'\n",
+        "harness = { own = { url = '/own' }, } # braces\n",
+        "harness = { own.url = '/own' }\n",
+    ]);
     let count = if d.seldom() { d.upto(2) } else { 1 + d.upto(5) };
     let inline = d.seldom();
     if inline {
@@ -123,10 +138,21 @@ fn written(seed: u64) -> Written {
     }
     let has = |parts: &[(Option<usize>, String)], word: &str| parts.iter().any(|(_, t)| t.lines().any(|l| l.starts_with(word)));
     if !has(&parts, "fleet") && d.often() {
-        parts.push((None, format!("{}[fleet]\nversion = 1 # of the format\nroot = '~/projects'\n{}", d.pick(&["", "\n"]), d.pick(&["", "\n", "\n\n"]))));
+        parts.push((
+            None,
+            format!("{}[fleet]\nversion = 1 # of the format\nroot = '~/projects'\n{}", d.pick(&["", "\n"]), d.pick(&["", "\n", "\n\n"])),
+        ));
     }
     if !has(&parts, "harness") && d.often() {
-        parts.push((None, d.pick(&["[harness.own]\nurl = '/own'\n\n", "[harness]\nown.url = '/own'\nown.ref = 'v2'\n# end of harnesses\n\n", "[harness.own] # empty\n"]).into()));
+        parts.push((
+            None,
+            d.pick(&[
+                "[harness.own]\nurl = '/own'\n\n",
+                "[harness]\nown.url = '/own'\nown.ref = 'v2'\n# end of harnesses\n\n",
+                "[harness.own] # empty\n",
+            ])
+            .into(),
+        ));
     }
     if !inline {
         for number in 0..count {
@@ -141,7 +167,10 @@ fn written(seed: u64) -> Written {
     if d.seldom() {
         parts.push((None, "\n# the end\n".into()));
     }
-    if d.seldom() && let Some((_, last)) = parts.last_mut() && last.ends_with('\n') {
+    if d.seldom()
+        && let Some((_, last)) = parts.last_mut()
+        && last.ends_with('\n')
+    {
         last.pop();
     }
     Written { parts, newline: if d.seldom() { "\r\n" } else { "\n" }, inline }

@@ -302,8 +302,8 @@ impl<'a> Lines<'a> {
 }
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod edit_tests;
 #[cfg(test)]
 mod save_tests;
+#[cfg(test)]
+mod tests;

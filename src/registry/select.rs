@@ -74,7 +74,11 @@ impl Select {
         }
         if chosen.is_empty() {
             let error = Error::usage(if registry.projects.is_empty() { "the registry has no projects" } else { "no project is enabled" });
-            return Err(error.hint(if registry.projects.is_empty() { "fleet create NAME   or   fleet add PATH" } else { "fleet enable NAME" }));
+            return Err(error.hint(if registry.projects.is_empty() {
+                "fleet create NAME   or   fleet add PATH"
+            } else {
+                "fleet enable NAME"
+            }));
         }
         Ok(chosen.into_iter().map(|n| &registry.projects[n]).collect())
     }
@@ -98,7 +102,12 @@ fn one(registry: &Registry, name: &str, usual: impl Fn(&Project) -> bool) -> Res
         });
     }
     let glob = globset::Glob::new(name).map_err(|e| Error::usage(format!("`{name}` is no glob: {}", e.kind())))?.compile_matcher();
-    some(numbers(registry, |p| usual(p) && glob.is_match(&p.name)), numbers(registry, |p| glob.is_match(&p.name)), registry, &format!("matches `{name}`"))
+    some(
+        numbers(registry, |p| usual(p) && glob.is_match(&p.name)),
+        numbers(registry, |p| glob.is_match(&p.name)),
+        registry,
+        &format!("matches `{name}`"),
+    )
 }
 
 fn tagged(registry: &Registry, tag: &str, usual: impl Fn(&Project) -> bool) -> Result<Vec<usize>> {
@@ -189,7 +198,8 @@ tags = ["frontend", "old"]
     #[test]
     fn who_only_looks_sees_disabled_ones_too() {
         let registry = registry(TEXT);
-        let names = |words| select(words).resolve_or_every(&registry).unwrap().iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(" ");
+        let names =
+            |words| select(words).resolve_or_every(&registry).unwrap().iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(" ");
         assert_eq!(names(&[]), "web-shop api web-old");
         assert_eq!(names(&["web-*"]), "web-shop web-old");
         assert_eq!(names(&["--all"]), "web-shop api");
