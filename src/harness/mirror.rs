@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agents::cli::{Error, Result, out};
@@ -29,13 +30,23 @@ pub struct Resolved {
 }
 
 /// A harness's mirror.
-#[derive(Debug)]
 pub struct Mirror {
     pub name: String,
     /// `None`: the engine that this program carries.
     pub url: Option<String>,
     pub path: PathBuf,
-    repository: gix::Repository,
+    shared: gix::ThreadSafeRepository,
+    /// Read once, for all projects that ask; forgotten by whatever changes them.
+    tags: Mutex<Option<Arc<Tags>>>,
+}
+
+/// Tags with the commits they name.
+pub type Tags = BTreeMap<String, ObjectId>;
+
+impl std::fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mirror").field("name", &self.name).field("url", &self.url).field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// Where the mirror of a harness lies.
@@ -61,13 +72,21 @@ impl Mirror {
         if !os::fs::is_dir(&path) {
             init(&path)?;
         }
-        let repository = gix::open_opts(&path, gix::open::Options::isolated())
+        let shared = gix::ThreadSafeRepository::open_opts(&path, gix::open::Options::isolated())
             .map_err(|e| gix_error(&format!("the mirror {}", path.display()), e).hint(format!("rm -r {}", path.display())))?;
-        let mirror = Mirror { name: name.to_owned(), url: url.map(str::to_owned), path, repository };
+        let mirror = Mirror { name: name.to_owned(), url: url.map(str::to_owned), path, shared, tags: Mutex::new(None) };
         if mirror.url.is_none() {
             mirror.write_carried()?;
         }
         Ok(mirror)
+    }
+
+    fn repository(&self) -> gix::Repository {
+        self.shared.to_thread_local()
+    }
+
+    fn forget_tags(&self) {
+        *self.tags.lock().expect("nobody panics holding it") = None;
     }
 
     fn lock(&self) -> Result<Lock> {
@@ -81,9 +100,10 @@ impl Mirror {
             return Ok(());
         }
         let lock = self.lock()?;
-        carried::write_into(&self.repository)?;
+        carried::write_into(&self.repository())?;
         let git = Git::at(&self.path).holding(&lock);
         git.run(&["update-ref", &format!("refs/tags/{tag}"), &ids.commit.to_string()])?;
+        self.forget_tags();
         repack(&git)
     }
 
@@ -108,8 +128,24 @@ impl Mirror {
                 "+refs/tags/*:refs/tags/*",
             ])
             .map_err(|e| fetch_error(&self.name, url, e))?;
+        self.forget_tags();
         if self.packs()?.len() > PACKS_MAX {
             repack(&git)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the engine's commits from a project that carries them, so that a pin of another version's engine is known here too.
+    pub fn learn(&self, git_folder: &Path, pin: ObjectId) -> Result<()> {
+        let lock = self.lock()?;
+        let git = Git::at(&self.path).holding(&lock).without_hooks().timeout(FETCH_TIMEOUT).config("transfer.fsckObjects=true");
+        let from = git_folder.display().to_string();
+        for branch in ["refs/heads/engine", "refs/remotes/origin/engine"] {
+            let refspec = format!("+{branch}:refs/projects/{pin}");
+            let fetched = git.output(&["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", &from, &refspec])?;
+            if fetched.code == 0 {
+                break;
+            }
         }
         Ok(())
     }
@@ -120,14 +156,26 @@ impl Mirror {
     }
 
     fn peeled(&self, name: &str) -> Option<ObjectId> {
-        let mut reference = self.repository.try_find_reference(name).ok()??;
+        let repository = self.repository();
+        let mut reference = repository.try_find_reference(name).ok()??;
         Some(reference.peel_to_id().ok()?.detach())
     }
 
     /// All tags with their commits.
-    pub fn tags(&self) -> Result<BTreeMap<String, ObjectId>> {
+    pub fn tags(&self) -> Result<Arc<Tags>> {
+        let mut kept = self.tags.lock().expect("nobody panics holding it");
+        if let Some(tags) = &*kept {
+            return Ok(tags.clone());
+        }
+        let tags = Arc::new(self.read_tags()?);
+        *kept = Some(tags.clone());
+        Ok(tags)
+    }
+
+    fn read_tags(&self) -> Result<Tags> {
+        let repository = self.repository();
         let what = || format!("the tags in {}", self.path.display());
-        let platform = self.repository.references().map_err(|e| gix_error(&what(), e))?;
+        let platform = repository.references().map_err(|e| gix_error(&what(), e))?;
         let mut tags = BTreeMap::new();
         for reference in platform.tags().map_err(|e| gix_error(&what(), e))? {
             let mut reference = reference.map_err(|e| gix_error(&what(), e))?;
@@ -159,13 +207,13 @@ impl Mirror {
         }
         let full_id = (reference.len() == 40).then(|| ObjectId::from_hex(reference.as_bytes()).ok()).flatten();
         let (commit, is_tag) = match (full_id, self.tag(reference)) {
-            (Some(id), _) => (Some(id).filter(|id| self.repository.has_object(id)), false),
+            (Some(id), _) => (Some(id).filter(|id| self.repository().has_object(id)), false),
             (None, Some(id)) => (Some(id), true),
             (None, None) => (self.peeled(&format!("refs/heads/{reference}")), false),
         };
         let commit = commit.ok_or_else(|| self.unknown(reference))?;
-        let tree = self
-            .repository
+        let repository = self.repository();
+        let tree = repository
             .find_commit(commit)
             .map_err(|e| gix_error(&format!("harness {}: {reference}", self.name), e))?
             .tree_id()
@@ -207,7 +255,7 @@ impl Mirror {
 
     /// Whether the commit is here.
     pub fn has(&self, commit: ObjectId) -> bool {
-        self.repository.has_object(commit)
+        self.repository().has_object(commit)
     }
 
     /// Whether `new` lies before `old`: by version where both are tagged, else by history. What cannot be told is no downgrade.
@@ -217,13 +265,13 @@ impl Mirror {
         if let (Some(old), Some(new)) = (best(old), best(new)) {
             return new < old;
         }
-        old != new && self.has(old) && self.repository.merge_base(old, new).is_ok_and(|base| base.is_some_and(|b| b.detach() == new))
+        old != new && self.has(old) && self.repository().merge_base(old, new).is_ok_and(|base| base.is_some_and(|b| b.detach() == new))
     }
 
     /// The tag that a commit carries, the highest version of several.
     pub fn tag_of(&self, commit: ObjectId) -> Option<String> {
         let tags = self.tags().ok()?;
-        tags.into_iter().filter(|(_, c)| *c == commit).map(|(t, _)| t).max_by_key(|t| version(t))
+        tags.iter().filter(|(_, c)| **c == commit).map(|(t, _)| t).max_by_key(|t| version(t)).cloned()
     }
 
     /// The commits that `new` has and `old` lacks, newest first, as `abbreviated-id subject`.
@@ -260,7 +308,8 @@ impl Mirror {
 
     /// A file of the harness at a commit, if it has it.
     pub fn file_at(&self, tree: ObjectId, name: &str) -> Option<String> {
-        let tree = self.repository.find_tree(tree).ok()?;
+        let repository = self.repository();
+        let tree = repository.find_tree(tree).ok()?;
         let entry = tree.lookup_entry_by_path(name).ok()??;
         String::from_utf8(entry.object().ok()?.detach().data).ok()
     }

@@ -9,6 +9,9 @@ use agents::os::{self, clock};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// How many operations are remembered.
+const KEPT_MAX: usize = 1000;
+
 /// What an operation is going to do: everything that finishing or undoing it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "operation", rename_all = "kebab-case")]
@@ -18,12 +21,12 @@ pub enum Intent {
         name: String,
         folder: PathBuf,
         partial: PathBuf,
-        /// The registry's new entry; `None`: it is not registered.
+        /// What the registry is to say; `None`: it is not registered.
         entry: Option<Entry>,
     },
     /// Pins move.
     Update { bumps: Vec<Bump> },
-    /// Only the registry's text changes: `what` is the command, for people.
+    /// Only the registry's text changes: `what` is the command, for people; `after` the id of the new text as git's blob.
     Registry { what: String, before: String, after: String },
     /// A created project is moved aside and forgotten.
     Uncreate { name: String, folder: PathBuf, aside: PathBuf },
@@ -54,6 +57,8 @@ pub struct Bump {
     pub head: String,
     pub from: String,
     pub to: String,
+    /// What was checked out in `engine/` before; `None`: it was not initialised.
+    pub engine: Option<String>,
     /// The ref that was asked for; recorded with `to`.
     pub reference: String,
     /// What the registry said before.
@@ -160,7 +165,11 @@ impl Journal {
                 os::fs::sync_dir(above)?;
             }
         }
-        let number = self.numbers()?.last().map_or(1, |n| n + 1);
+        let numbers = self.numbers()?;
+        for old in &numbers[..numbers.len().saturating_sub(KEPT_MAX)] {
+            os::fs::remove_file(&self.path(*old))?;
+        }
+        let number = numbers.last().map_or(1, |n| n + 1);
         let path = self.path(number);
         let line = Line::Intent { at: clock::now().to_string(), undoes, intent: intent.clone() };
         os::fs::write_atomic(&path, &encode(&line), 0o600)?;
@@ -225,6 +234,13 @@ impl Running {
     /// Writes that a step is done, durably.
     pub fn step(&self, step: impl Into<String>) -> Result<()> {
         Ok(os::fs::append_durable(&self.path, &encode(&Line::Step { step: step.into() }))?)
+    }
+
+    /// Writes the intent again, now that all of it is known, with a first step.
+    pub fn amend(&self, intent: &Intent, step: &str) -> Result<()> {
+        let line = Line::Intent { at: clock::now().to_string(), undoes: None, intent: intent.clone() };
+        let step = Line::Step { step: step.to_owned() };
+        Ok(os::fs::write_atomic(&self.path, &[encode(&line), encode(&step)].concat(), 0o600)?)
     }
 
     /// Writes the end, durably: from now on nobody finishes or undoes it.

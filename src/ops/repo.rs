@@ -90,6 +90,52 @@ pub fn look(folder: &Path) -> Result<Look> {
     })
 }
 
+/// Refuses a project whose `.gitmodules` is not what we would have written: exactly one submodule `engine` at `engine`, from where the registry says.
+pub fn check_gitmodules(folder: &Path, mirror: &Mirror) -> Result<()> {
+    let found = gitmodules(folder)?;
+    let expected = engine_url(mirror);
+    match same_url(&found, expected) {
+        true => Ok(()),
+        false => Err(wrong(&folder.join(".gitmodules"), format!("the engine's url is {found}, the registry says {expected}"))
+            .hint("correct the one that is wrong, commit, then: git submodule sync engine")),
+    }
+}
+
+/// The engine's URL in a project's `.gitmodules`, whose form is checked.
+pub fn gitmodules(folder: &Path) -> Result<String> {
+    let path = folder.join(".gitmodules");
+    if !matches!(os::fs::look(&path)?, Found::File { .. }) {
+        return Err(wrong(&path, "expected a file that names the submodule engine"));
+    }
+    let text = os::fs::read(&path)?;
+    let file = gix::config::File::from_bytes_no_includes(&text, gix::config::file::Metadata::api(), gix::config::file::init::Options::default())
+        .map_err(|e| wrong(&path, e))?;
+    let mut url = None;
+    for section in file.sections_by_name("submodule").into_iter().flatten() {
+        let name = section.header().subsection_name().map(ToString::to_string).unwrap_or_default();
+        let value = |key: &str| section.value(key).map(|v| v.to_string());
+        let at = value("path");
+        if name != ENGINE_FOLDER && at.as_deref() != Some(ENGINE_FOLDER) {
+            continue;
+        }
+        if name != ENGINE_FOLDER || at.as_deref() != Some(ENGINE_FOLDER) || url.is_some() {
+            return Err(wrong(&path, format!("expected one submodule `engine` at path `engine`, found {name:?} at {:?}", at.unwrap_or_default())));
+        }
+        url = value("url");
+    }
+    let url = url.ok_or_else(|| wrong(&path, "names no submodule `engine` with a url"))?;
+    if url != OWN_URL {
+        crate::harness::url::check(&url).map_err(|e| e.of(path.display()))?;
+    }
+    Ok(url)
+}
+
+/// Whether two URLs are written for the same repository.
+pub fn same_url(a: &str, b: &str) -> bool {
+    let plain = |url: &str| url.trim_end_matches('/').trim_end_matches(".git").trim_start_matches("file://").to_owned();
+    plain(a) == plain(b)
+}
+
 /// The URL that `.gitmodules` and the engine's own configuration name.
 pub fn engine_url(mirror: &Mirror) -> &str {
     mirror.url.as_deref().unwrap_or(OWN_URL)

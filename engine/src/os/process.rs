@@ -159,6 +159,15 @@ fn has_variable(pid: i32, mark: &str) -> bool {
     std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| e.split(|b| *b == 0).any(|v| v == mark.as_bytes()))
 }
 
+/// Living processes of this program name (at most 15 bytes) that stand in `folder` or below it. One pass over `/proc`.
+pub fn working_in(folder: &Path, name: &str) -> Vec<ProcessId> {
+    let here = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim_end() == name)
+            && std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
+    };
+    all_pids().into_iter().filter(here).filter_map(stat).filter(|s| !s.zombie).map(|s| s.id).collect()
+}
+
 /// What a daemon is started with.
 #[derive(Debug)]
 pub struct Daemon<'a> {

@@ -1,0 +1,70 @@
+//! A project's engine driven by its commands: from the harness's manifest, or from the registry where that says otherwise.
+
+use std::path::Path;
+use std::time::Duration;
+
+use agents::cli::{Error, Result};
+use agents::contract::layout::{ENGINE_FOLDER, Layout};
+use agents::contract::manifest::{Commands, MANIFEST_FILE, Manifest};
+use agents::os::{self, lock::Lock, process};
+
+use crate::harness::CARRIED;
+use crate::registry::Harness;
+
+/// How long a command of an engine's may take: a first run may have to build the engine.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+/// The manifest of the engine that is checked out, if it has one.
+pub fn manifest(folder: &Path) -> Result<Option<Manifest>> {
+    let path = folder.join(ENGINE_FOLDER).join(MANIFEST_FILE);
+    let Some(text) = os::fs::read_if_there(&path)? else { return Ok(None) };
+    toml::from_str(&text).map(Some).map_err(|e| Error::invalid(&path, e.message()))
+}
+
+/// The commands of the engine that is checked out.
+pub fn commands(harness: &Harness, folder: &Path) -> Result<Commands> {
+    let stated = manifest(folder)?.map(|m| m.commands).unwrap_or_default();
+    Ok(Commands {
+        up: harness.up.clone().or(stated.up),
+        down: harness.down.clone().or(stated.down),
+        status: harness.status.clone().or(stated.status),
+        check: harness.check.clone().or(stated.check),
+    })
+}
+
+/// Runs one command of an engine's in the project's root; an error holds the end of what it said.
+pub fn run(argv: &[String], folder: &Path, what: &str) -> Result<()> {
+    let output = output(argv, folder).map_err(|e| Error::failed(format!("{what}: {e}")))?;
+    if output.code == 0 {
+        return Ok(());
+    }
+    let mut error = Error::failed(format!("{what}: `{}` ended with status {}", argv.join(" "), output.code));
+    let said = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr }).into_owned();
+    let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
+    for line in &lines[lines.len().saturating_sub(8)..] {
+        error = error.because(line.trim().trim_start_matches("error: "));
+    }
+    Err(error)
+}
+
+fn output(argv: &[String], folder: &Path) -> std::io::Result<process::Output> {
+    let mut argv = argv.to_vec();
+    if let Some(program) = argv.first_mut().filter(|p| p.contains('/')) {
+        *program = folder.join(&*program).display().to_string();
+    }
+    process::run(&process::Run { argv: &argv, folder: Some(folder), env: &[], timeout: Some(COMMAND_TIMEOUT) })
+}
+
+/// Whether the project runs: its watchdog's lock says so, or its status command does.
+pub fn is_running(harness: &Harness, folder: &Path) -> Result<bool> {
+    let speaks_agents = manifest(folder)?.map_or(harness.url.is_none(), |m| m.engine.name == CARRIED);
+    if speaks_agents {
+        let folder = os::fs::canonical(folder)?;
+        let layout = Layout::new(&folder, "project", &os::env::agents_home(), &os::env::agents_runtime());
+        return Ok(Lock::is_held(&layout.watchdog_lock())?);
+    }
+    match commands(harness, folder)?.status {
+        None => Ok(false),
+        Some(argv) => Ok(output(&argv, folder).is_ok_and(|o| o.code == 0)),
+    }
+}

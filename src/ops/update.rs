@@ -1,0 +1,280 @@
+//! Moving pins: everything is looked at and refused first, then written down, then done project by project.
+
+use std::collections::BTreeMap;
+
+use agents::cli::{Error, Result, out};
+use agents::os::lock::Lock;
+use gix::ObjectId;
+
+use super::bump::{self, Allowed, Goal, Planned};
+use super::journal::{Bump, End, Intent};
+use super::{Home, drive, entries, parallel};
+use crate::harness::{Mirror, Resolved, cache};
+use crate::registry::edit::Edit;
+use crate::registry::{Harness, Project, Registry};
+
+/// What was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// The same for all; `None`: each project's own.
+    pub reference: Option<String>,
+    pub allowed: Allowed,
+}
+
+/// A harness at a reference, with the commit that this means, found once for all projects.
+#[derive(Debug)]
+pub struct Found {
+    pub harness: Harness,
+    pub mirror: Mirror,
+    /// By reference.
+    targets: BTreeMap<String, Result<Resolved>>,
+}
+
+/// What an update is going to do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub found: BTreeMap<String, Found>,
+    pub bumps: Vec<Bump>,
+    /// Projects that are there already, and whose entry in the registry says so.
+    pub already: Vec<String>,
+    /// Projects that are there already, with the reference and commit that their entry is to say.
+    pub unrecorded: Vec<(String, Resolved)>,
+    /// Projects that are left alone, and why.
+    pub refused: Vec<Error>,
+}
+
+impl Plan {
+    /// The commits between a project's two pins, newest first.
+    pub fn log(&self, bump: &Bump) -> Result<Vec<String>> {
+        let found = &self.found[&bump.harness];
+        found.mirror.log(id(&bump.from)?, id(&bump.to)?)
+    }
+
+    /// How a pin reads for people: its tag, else the beginning of its id.
+    pub fn name(&self, harness: &str, commit: &str) -> String {
+        let tag = self.found.get(harness).and_then(|f| f.mirror.tag_of(id(commit).ok()?));
+        tag.unwrap_or_else(|| bump::short(commit).to_owned())
+    }
+
+    fn goal(&self, bump: &Bump) -> Result<Goal<'_>> {
+        let found = &self.found[&bump.harness];
+        let target = found.targets[&bump.reference].as_ref().map_err(Clone::clone)?;
+        Ok(Goal { harness: &found.harness, mirror: &found.mirror, target })
+    }
+}
+
+fn id(text: &str) -> Result<ObjectId> {
+    ObjectId::from_hex(text.as_bytes()).map_err(|e| Error::failed(format!("{text}: {e}")))
+}
+
+/// The reference that a project is to be at, and the commit that an undo names instead of looking it up.
+type Wish = (String, Option<String>);
+
+/// Looks at all projects in parallel and decides. Fetches each harness once; changes no project.
+pub fn plan(home: &Home, projects: &[&Project], asked: &Asked) -> Result<Plan> {
+    let mut wishes: BTreeMap<&str, Wish> = BTreeMap::new();
+    let mut plan = Plan::default();
+    for project in projects {
+        match wish(home, project, asked) {
+            Ok(wish) => drop(wishes.insert(&project.name, wish)),
+            Err(error) => plan.refused.push(error.of(format!("project {}", project.name))),
+        }
+    }
+    let wanted: Vec<&Project> = projects.iter().copied().filter(|p| wishes.contains_key(p.name.as_str())).collect();
+    plan.found = find(home, &wanted, &wishes)?;
+    decide(home, plan, &wanted, &wishes, asked.allowed)
+}
+
+/// The same for an undo: each project back to the commit it was at.
+pub fn plan_back(home: &Home, bumps: &[&Bump]) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let (mut wanted, mut wishes) = (vec![], BTreeMap::new());
+    for bump in bumps {
+        match home.registry.project(&bump.name) {
+            None => plan.refused.push(Error::failed(format!("project {}: it is not in the registry any more", bump.name))),
+            Some(project) => {
+                let reference = bump.reference_before.clone().unwrap_or_else(|| bump.from.clone());
+                wishes.insert(project.name.as_str(), (reference, Some(bump.from.clone())));
+                wanted.push(project);
+            }
+        }
+    }
+    plan.found = find(home, &wanted, &wishes)?;
+    decide(home, plan, &wanted, &wishes, Allowed { downgrade: true, moved: true })
+}
+
+fn wish(home: &Home, project: &Project, asked: &Asked) -> Result<Wish> {
+    let harness = home.registry.harness_of(project)?;
+    let reference = asked.reference.clone().or_else(|| project.reference.clone()).or_else(|| harness.reference.clone());
+    let reference = match reference {
+        Some(reference) => reference,
+        None => Mirror::open(&harness.name, harness.url.as_deref())?.newest()?,
+    };
+    Ok((reference, None))
+}
+
+/// Opens and fetches the mirrors, and resolves each reference once.
+fn find(home: &Home, projects: &[&Project], wishes: &BTreeMap<&str, Wish>) -> Result<BTreeMap<String, Found>> {
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    for project in projects {
+        let (reference, commit) = &wishes[project.name.as_str()];
+        if !found.contains_key(&project.harness) {
+            let harness = home.registry.harness_of(project)?.clone();
+            let mirror = Mirror::open(&harness.name, harness.url.as_deref())?;
+            if commit.is_none() {
+                mirror.fetch()?;
+            }
+            found.insert(project.harness.clone(), Found { harness, mirror, targets: BTreeMap::new() });
+        }
+        let entry = found.get_mut(&project.harness).expect("just inserted");
+        if !entry.targets.contains_key(reference) {
+            let target = match commit {
+                None => entry.mirror.resolve(reference),
+                // Named as it was then, at the commit that it meant then.
+                Some(commit) => {
+                    let is_tag = entry.mirror.tag(reference).is_some_and(|id| id.to_string() == *commit);
+                    entry.mirror.resolve(commit).map(|r| Resolved { reference: reference.clone(), is_tag, ..r })
+                }
+            };
+            entry.targets.insert(reference.clone(), target);
+        }
+    }
+    Ok(found)
+}
+
+fn decide(home: &Home, mut plan: Plan, projects: &[&Project], wishes: &BTreeMap<&str, Wish>, allowed: Allowed) -> Result<Plan> {
+    let decided = parallel::each(projects, |project| -> Result<(Resolved, Planned)> {
+        let found = &plan.found[&project.harness];
+        let target = found.targets[&wishes[project.name.as_str()].0].as_ref().map_err(Clone::clone)?;
+        let folder = home.folder(project)?;
+        let goal = Goal { harness: &found.harness, mirror: &found.mirror, target };
+        Ok((target.clone(), bump::plan(project, folder, goal, allowed)?))
+    });
+    for (project, decision) in projects.iter().zip(decided) {
+        match decision {
+            Ok((_, Planned::Move(bump))) => plan.bumps.push(bump),
+            Ok((target, Planned::Already)) if is_recorded(project, &target) => plan.already.push(project.name.clone()),
+            Ok((target, Planned::Already)) => plan.unrecorded.push((project.name.clone(), target)),
+            Err(error) => plan.refused.push(error.of(format!("project {}", project.name))),
+        }
+    }
+    Ok(plan)
+}
+
+fn is_recorded(project: &Project, target: &Resolved) -> bool {
+    project.reference.as_deref() == Some(&target.reference) && project.commit.as_deref() == Some(&target.commit.to_string())
+}
+
+/// What became of each project.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub done: Vec<Bump>,
+    /// Of those, the ones that ran and were restarted.
+    pub restarted: Vec<String>,
+    pub failed: Vec<Error>,
+}
+
+/// Does what was planned. `progress` hears the name of each project that is finished, whatever became of it.
+pub fn perform(home: &mut Home, mut plan: Plan, undoes: Option<u64>, progress: impl Fn(&str) + Sync) -> Result<Outcome> {
+    let mut outcome = Outcome { failed: std::mem::take(&mut plan.refused), ..Outcome::default() };
+    if !plan.bumps.is_empty() {
+        move_pins(home, &plan, undoes, &progress, &mut outcome)?;
+    }
+    if !plan.unrecorded.is_empty() {
+        let pins: Vec<_> = plan.unrecorded.iter().map(|(name, t)| (name.as_str(), t.reference.as_str(), t.commit.to_string())).collect();
+        home.change("record pins", |edit| entries::set_pins(edit, &pins))?;
+    }
+    restart(&plan, &mut outcome);
+    Ok(outcome)
+}
+
+fn move_pins(home: &mut Home, plan: &Plan, undoes: Option<u64>, progress: &(impl Fn(&str) + Sync), outcome: &mut Outcome) -> Result<()> {
+    if plan.found.values().any(|f| f.mirror.url.is_none()) {
+        cache::seed()?;
+    }
+    let running = home.journal.begin(&Intent::Update { bumps: plan.bumps.clone() }, undoes)?;
+    let lock: &Lock = &home.lock;
+    let results = parallel::each(&plan.bumps, |bump| {
+        let result = plan.goal(bump).and_then(|goal| bump::perform(bump, goal, lock));
+        progress(&bump.name);
+        result.map_err(|e| e.of(format!("project {}", bump.name)))
+    });
+    let mut failed = vec![];
+    for (bump, result) in plan.bumps.iter().zip(results) {
+        match result {
+            Ok(()) => outcome.done.push(bump.clone()),
+            Err(error) => {
+                failed.push(bump.name.clone());
+                outcome.failed.push(error);
+            }
+        }
+    }
+    home.registry = record(home, &outcome.done)?;
+    let end = match (outcome.done.is_empty(), failed.is_empty()) {
+        (_, true) => End::Done,
+        (true, false) => End::Undone { why: "it failed for every project".into() },
+        (false, false) => End::Partly { failed },
+    };
+    running.end(end)
+}
+
+/// The registry with the new pins in it, all in one edit.
+fn record(home: &Home, done: &[Bump]) -> Result<Registry> {
+    let mut edit = Edit::open(&home.registry)?;
+    let known = done.iter().filter(|b| home.registry.project(&b.name).is_some());
+    let pins: Vec<_> = known.map(|b| (b.name.as_str(), b.reference.as_str(), b.to.clone())).collect();
+    entries::set_pins(&mut edit, &pins)?;
+    edit.save()
+}
+
+/// A running engine goes on as the old one until it is started anew; its agents resume where they were.
+fn restart(plan: &Plan, outcome: &mut Outcome) {
+    let results = parallel::each(&outcome.done, |bump| -> Result<bool> {
+        let harness = &plan.found[&bump.harness].harness;
+        if bump.from == bump.to || !drive::is_running(harness, &bump.folder)? {
+            return Ok(false);
+        }
+        let commands = drive::commands(harness, &bump.folder)?;
+        let (Some(down), Some(up)) = (&commands.down, &commands.up) else { return Ok(false) };
+        drive::run(down, &bump.folder, "stopping the old engine")?;
+        drive::run(up, &bump.folder, "starting the new engine")?;
+        Ok(true)
+    });
+    for (bump, result) in outcome.done.iter().zip(results) {
+        match result {
+            Ok(true) => outcome.restarted.push(bump.name.clone()),
+            Ok(false) => {}
+            Err(error) => outcome.failed.push(
+                error.of(format!("project {}: its pin is updated, but it was not restarted", bump.name)).hint(format!("fleet restart {}", bump.name)),
+            ),
+        }
+    }
+}
+
+/// Settles every project of an interrupted update; says what became of each.
+pub fn recover(home: &mut Home, bumps: &[Bump]) -> Result<End> {
+    let lock: &Lock = &home.lock;
+    let results = parallel::each(bumps, |bump| bump::settle(bump, lock));
+    let (mut done, mut failed): (Vec<Bump>, _) = (vec![], vec![]);
+    for (bump, result) in bumps.iter().zip(results) {
+        match result {
+            Ok(bump::Settled::Done) => done.push(bump.clone()),
+            Ok(bump::Settled::Undone) => failed.push(bump.name.clone()),
+            Ok(bump::Settled::Left) => {
+                out::warn(&format!("project {}: its pin was moved since the interruption, so it is left as it is", bump.name));
+                failed.push(bump.name.clone());
+            }
+            Err(error) if error.kind == agents::cli::Kind::Busy => return Err(error),
+            Err(error) => {
+                out::warn(&format!("project {}: {error}", bump.name));
+                failed.push(bump.name.clone());
+            }
+        }
+    }
+    home.registry = record(home, &done)?;
+    Ok(match (done.is_empty(), failed.is_empty()) {
+        (_, true) => End::Done,
+        (true, false) => End::Undone { why: "it was interrupted".into() },
+        (false, false) => End::Partly { failed },
+    })
+}
