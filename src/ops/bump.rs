@@ -41,15 +41,23 @@ pub enum Planned {
 pub fn plan(project: &Project, folder: &Path, goal: Goal<'_>, allowed: Allowed) -> Result<Planned> {
     let look = repo::look(folder)?;
     let shown = folder.display();
-    let pin = look.pin.ok_or_else(|| {
-        Error::failed("HEAD records no engine/ submodule").hint(format!("git -C {shown} submodule status"))
-    })?;
+    let pin =
+        look.pin.ok_or_else(|| Error::failed("HEAD records no engine/ submodule").hint(format!("git -C {shown} submodule status")))?;
     let target = goal.target;
     let recorded = project.commit.as_deref();
-    if target.is_tag && !allowed.moved && project.reference.as_deref() == Some(&target.reference) && recorded.is_some_and(|c| c != target.commit.to_string()) {
-        return Err(Error::failed(format!("the tag {} has moved: it was {}, it is {}", target.reference, short(recorded.unwrap_or_default()), short(&target.commit.to_string())))
-            .because("a tag that names another commit than before may have been replaced by somebody else")
-            .hint(format!("fleet update {} {} --allow-moved   if you know why", project.name, target.reference)));
+    if target.is_tag
+        && !allowed.moved
+        && project.reference.as_deref() == Some(&target.reference)
+        && recorded.is_some_and(|c| c != target.commit.to_string())
+    {
+        return Err(Error::failed(format!(
+            "the tag {} has moved: it was {}, it is {}",
+            target.reference,
+            short(recorded.unwrap_or_default()),
+            short(&target.commit.to_string())
+        ))
+        .because("a tag that names another commit than before may have been replaced by somebody else")
+        .hint(format!("fleet update {} {} --allow-moved   if you know why", project.name, target.reference)));
     }
     if pin == target.commit && look.engine == Some(pin) && look.staged == Some(pin) && !look.engine_dirty {
         return Ok(Planned::Already);
@@ -92,8 +100,12 @@ fn refuse(look: &Look, folder: &Path, pin: ObjectId, goal: Goal<'_>) -> Result<(
             .hint(format!("git -C {shown}/{ENGINE_FOLDER} stash   or   git -C {shown}/{ENGINE_FOLDER} checkout -- .")));
     }
     if let Some(engine) = look.engine.filter(|id| *id != pin && *id != goal.target.commit && !goal.mirror.has(*id)) {
-        return Err(Error::failed(format!("engine/ is at {}, a commit of your own that harness {} does not have", short(&engine.to_string()), goal.harness.name))
-            .hint(format!("keep it on a branch, then: git -C {shown} submodule update {ENGINE_FOLDER}")));
+        return Err(Error::failed(format!(
+            "engine/ is at {}, a commit of your own that harness {} does not have",
+            short(&engine.to_string()),
+            goal.harness.name
+        ))
+        .hint(format!("keep it on a branch, then: git -C {shown} submodule update {ENGINE_FOLDER}")));
     }
     if let Some(lock) = locks(look).into_iter().find(|l| os::fs::exists(l)) {
         return Err(Error::busy(format!("{} exists: a git command is at work, or died there", lock.display()))
@@ -270,7 +282,9 @@ fn clear_locks(folder: &Path) -> Result<()> {
         return Ok(());
     }
     if let Some(alive) = process::working_in(&os::fs::canonical(folder)?, "git").first() {
-        return Err(Error::busy(format!("git (process {}) is at work in {}", alive.pid, folder.display())).hint("try again when it is done"));
+        return Err(
+            Error::busy(format!("git (process {}) is at work in {}", alive.pid, folder.display())).hint("try again when it is done")
+        );
     }
     for lock in found {
         out::say(format!("removed {}, left by an interrupted update", lock.display()));

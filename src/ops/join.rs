@@ -90,8 +90,10 @@ pub fn clone(registry: &Registry, url: &str, folder: &Path, partial: &Path, lock
     let git_folder = partial.join(".git");
     let (mirror, known) = mirror_with(registry, &harness, &git_folder, pin)?;
     if !known {
-        return Err(Error::failed(format!("{url} pins engine commit {pin}, which harness {harness} does not have"))
-            .hint(format!("whoever pushed the project must push its engine too: git push origin {}", if mirror.url.is_none() { "engine" } else { "…" })));
+        return Err(Error::failed(format!("{url} pins engine commit {pin}, which harness {harness} does not have")).hint(format!(
+            "whoever pushed the project must push its engine too: git push origin {}",
+            if mirror.url.is_none() { "engine" } else { "…" }
+        )));
     }
     let tag = mirror.tag_of(pin);
     let target = Resolved { is_tag: tag.is_some(), reference: tag.unwrap_or_else(|| pin.to_string()), ..mirror.resolve(&pin.to_string())? };
@@ -124,12 +126,9 @@ mod tests {
 
     #[test]
     fn names_come_from_the_last_part() {
-        for (text, name) in [
-            ("https://example.org/acme/Web.git", "web"),
-            ("git@example.org:api", "api"),
-            ("/srv/projects/My Shop/", "my-shop"),
-            ("..", ""),
-        ] {
+        for (text, name) in
+            [("https://example.org/acme/Web.git", "web"), ("git@example.org:api", "api"), ("/srv/projects/My Shop/", "my-shop"), ("..", "")]
+        {
             assert_eq!(name_from(text), name, "{text}");
         }
     }

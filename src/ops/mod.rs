@@ -123,15 +123,11 @@ impl Home {
     }
 
     /// Makes something new: built aside, one rename, then the registry. After an error nothing is left of it.
-    pub fn make(
-        &mut self,
-        name: &str,
-        folder: &Path,
-        build: impl FnOnce(&Home, &Path) -> Result<Made>,
-        registered: bool,
-    ) -> Result<Made> {
+    pub fn make(&mut self, name: &str, folder: &Path, build: impl FnOnce(&Home, &Path) -> Result<Made>, registered: bool) -> Result<Made> {
         if registered && self.registry.project(name).is_some() {
-            return Err(Error::failed(format!("there is a project {name} already")).hint(format!("choose another name, or: fleet remove {name}")));
+            return Err(
+                Error::failed(format!("there is a project {name} already")).hint(format!("choose another name, or: fleet remove {name}"))
+            );
         }
         create::check_goal(folder)?;
         let partial = create::partial(folder);

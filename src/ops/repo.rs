@@ -108,8 +108,9 @@ pub fn gitmodules(folder: &Path) -> Result<String> {
         return Err(wrong(&path, "expected a file that names the submodule engine"));
     }
     let text = os::fs::read(&path)?;
-    let file = gix::config::File::from_bytes_no_includes(&text, gix::config::file::Metadata::api(), gix::config::file::init::Options::default())
-        .map_err(|e| wrong(&path, e))?;
+    let file =
+        gix::config::File::from_bytes_no_includes(&text, gix::config::file::Metadata::api(), gix::config::file::init::Options::default())
+            .map_err(|e| wrong(&path, e))?;
     let mut url = None;
     for section in file.sections_by_name("submodule").into_iter().flatten() {
         let name = section.header().subsection_name().map(ToString::to_string).unwrap_or_default();
@@ -119,7 +120,10 @@ pub fn gitmodules(folder: &Path) -> Result<String> {
             continue;
         }
         if name != ENGINE_FOLDER || at.as_deref() != Some(ENGINE_FOLDER) || url.is_some() {
-            return Err(wrong(&path, format!("expected one submodule `engine` at path `engine`, found {name:?} at {:?}", at.unwrap_or_default())));
+            return Err(wrong(
+                &path,
+                format!("expected one submodule `engine` at path `engine`, found {name:?} at {:?}", at.unwrap_or_default()),
+            ));
         }
         url = value("url");
     }

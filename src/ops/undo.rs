@@ -62,7 +62,10 @@ fn still_there(bump: &Bump) -> Result<()> {
     let pin = repo::look(&bump.folder)?.pin.map(|id| id.to_string());
     match pin.as_ref() == Some(&bump.to) {
         true => Ok(()),
-        false => Err(Error::failed(format!("project {}: its pin was moved again since", bump.name)).hint(format!("fleet update {} REF", bump.name))),
+        false => {
+            Err(Error::failed(format!("project {}: its pin was moved again since", bump.name))
+                .hint(format!("fleet update {} REF", bump.name)))
+        }
     }
 }
 
@@ -96,7 +99,9 @@ pub fn perform(home: &mut Home, record: &Record, way: Way) -> Result<Vec<Error>>
             Ok(vec![])
         }
         Way::Aside { name, folder, aside } => {
-            let running = home.journal.begin(&Intent::Uncreate { name: name.clone(), folder: folder.clone(), aside: aside.clone() }, Some(record.number))?;
+            let running = home
+                .journal
+                .begin(&Intent::Uncreate { name: name.clone(), folder: folder.clone(), aside: aside.clone() }, Some(record.number))?;
             os::fs::rename(&folder, &aside)?;
             home.forget(&name)?;
             running.end(End::Done)?;

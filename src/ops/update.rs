@@ -245,7 +245,9 @@ fn restart(plan: &Plan, outcome: &mut Outcome) {
             Ok(true) => outcome.restarted.push(bump.name.clone()),
             Ok(false) => {}
             Err(error) => outcome.failed.push(
-                error.of(format!("project {}: its pin is updated, but it was not restarted", bump.name)).hint(format!("fleet restart {}", bump.name)),
+                error
+                    .of(format!("project {}: its pin is updated, but it was not restarted", bump.name))
+                    .hint(format!("fleet restart {}", bump.name)),
             ),
         }
     }
