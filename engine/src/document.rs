@@ -67,7 +67,8 @@ fn diagnose(file: &Path, text: &str, schema: &Json, error: &toml::de::Error) -> 
     walk.found.sort_by_key(|f| f.at);
     walk.found.dedup_by_key(|f| f.at);
     walk.found.truncate(FINDINGS_MAX);
-    let errors = walk.found.into_iter().map(|f| Error { hints: f.hints, ..Error::invalid_at(place(file, text, f.at), f.message) }).collect();
+    let errors =
+        walk.found.into_iter().map(|f| Error { hints: f.hints, ..Error::invalid_at(place(file, text, f.at), f.message) }).collect();
     Error::all(errors).unwrap_or_else(|| Error::invalid(file, "cannot be read"))
 }
 
