@@ -30,3 +30,12 @@ pub const LINE_MODE_BYTES_MAX: usize = 4095;
 
 /// How many clients one host or watchdog serves at once.
 pub const CLIENTS_MAX: usize = 256;
+
+/// A terminal's log is exchanged for a new one at this length and the one before it kept: so much history there is at least.
+pub const LOG_SEGMENT_BYTES: u64 = 8 << 20;
+
+/// Terminals larger than this are not believed: their screens would take all memory.
+pub const TERMINAL_CELLS_MAX: u16 = 1000;
+
+/// A computed screen is kept up to date for this much output after it was last asked for, then dropped.
+pub const SCREEN_UNUSED_BYTES_MAX: usize = 1 << 20;

@@ -3,6 +3,7 @@
 //! It decides nothing. Every other module asks here, and `clippy.toml` sees to it.
 #![allow(clippy::disallowed_methods)]
 
+pub mod append;
 pub mod clock;
 pub mod env;
 pub mod follow;
