@@ -17,9 +17,14 @@ pub(super) enum Question<'a> {
     /// Are you there.
     Status,
     /// Where is the cursor; `private` is DECXCPR.
-    Cursor { private: bool },
+    Cursor {
+        private: bool,
+    },
     /// Is this mode on.
-    Mode { private: bool, mode: u16 },
+    Mode {
+        private: bool,
+        mode: u16,
+    },
     Version,
     KittyFlags,
     ModifyOtherKeys,

@@ -18,7 +18,10 @@ const READ_BYTES: u64 = 256 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mark {
     /// The segment begins: the size, and sequences that bring a fresh terminal to where it stood.
-    Start { size: Size, state: Vec<u8> },
+    Start {
+        size: Size,
+        state: Vec<u8>,
+    },
     Resized(Size),
     /// A new program started.
     Reset,
@@ -185,9 +188,8 @@ fn marks_of(index: &str, id: u64, len: u64) -> Vec<(u64, Mark)> {
             continue;
         }
         let Some(offset) = words.next().and_then(|w| w.parse::<u64>().ok()).filter(|o| *o <= len) else { continue };
-        let size = |words: &mut std::str::Split<'_, char>| {
-            Some(Size { rows: words.next()?.parse().ok()?, cols: words.next()?.parse().ok()? })
-        };
+        let size =
+            |words: &mut std::str::Split<'_, char>| Some(Size { rows: words.next()?.parse().ok()?, cols: words.next()?.parse().ok()? });
         let mark = match words.next() {
             Some("start") => size(&mut words).zip(words.next().and_then(unhex)).map(|(size, state)| Mark::Start { size, state }),
             Some("size") => size(&mut words).map(Mark::Resized),

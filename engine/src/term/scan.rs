@@ -181,9 +181,17 @@ impl Scanner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sequence<'a> {
     /// `ESC`, intermediates, a last byte.
-    Escape { intermediates: &'a [u8], last: u8 },
+    Escape {
+        intermediates: &'a [u8],
+        last: u8,
+    },
     /// `CSI`: private marker (`?`, `>`, `=`, `<` or 0), parameters as they stand, intermediates, a last byte.
-    Csi { private: u8, parameters: &'a [u8], intermediates: &'a [u8], last: u8 },
+    Csi {
+        private: u8,
+        parameters: &'a [u8],
+        intermediates: &'a [u8],
+        last: u8,
+    },
     /// What stands between `ESC ]` and its end.
     Osc(&'a [u8]),
     /// What stands between `ESC P` and its end.
