@@ -108,6 +108,13 @@ impl Layout {
     }
 }
 
+/// Whether this may be a session's id, or an agent's, backend's or task's name: `[a-z0-9][a-z0-9._-]{0,63}`.
+pub fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let mut bytes = text.bytes();
+    text.len() <= 64 && bytes.next().is_some_and(plain) && bytes.all(|b| plain(b) || matches!(b, b'.' | b'_' | b'-'))
+}
+
 /// A project's name as one path component: everything outside `[A-Za-z0-9._-]` becomes `-`, no leading dot or dash, 40 characters at most, `project` where nothing is left.
 pub fn component(name: &str) -> String {
     let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' }).collect();

@@ -6,6 +6,7 @@ pub(crate) mod events;
 pub(crate) mod instance;
 pub(crate) mod launch;
 pub(crate) mod meta;
+pub(crate) mod project;
 pub(crate) mod run;
 
 use crate::contract::layout::Layout;

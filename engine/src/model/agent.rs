@@ -1,0 +1,101 @@
+//! One agent with everything decided: which program plays it, with which command lines, how it is kept.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::template;
+use crate::backend::Backend;
+use crate::contract::records::{Launch, Restart};
+use crate::os::pty::Size;
+
+/// The size of a terminal to which nobody is attached: what most programs lay themselves out for.
+const SIZE: Size = Size { rows: 40, cols: 120 };
+
+/// Whether and when the dead are brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    None,
+    Heal,
+    HealAndStall,
+}
+
+/// One agent of `agents.toml`.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    pub name: String,
+    pub backend: Backend,
+    pub watch: Watch,
+    /// Relative to the project's folder.
+    pub prompt: Option<String>,
+    pub model: Option<String>,
+    pub command: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub restart: Restart,
+    pub grace: Duration,
+}
+
+/// What is known about a session when its launch is written down.
+#[derive(Debug)]
+pub struct Start<'a> {
+    pub session: &'a str,
+    /// The project's folder, in which the agent runs.
+    pub folder: &'a Path,
+    /// The first prompt, rendered.
+    pub prompt: Option<&'a str>,
+    /// The conversation's id.
+    pub resume_id: Option<&'a str>,
+    /// An agent has run in this session before: its conversation goes on.
+    pub started: bool,
+    /// What tells the agent, and those who look, where it belongs.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Agent {
+    /// The values a prompt file may use.
+    pub fn prompt_values<'a>(&self, project: &str, session: &str, folder: &Path) -> BTreeMap<&'a str, String> {
+        BTreeMap::from([
+            ("project", project.to_owned()),
+            ("agent", self.name.clone()),
+            ("session", session.to_owned()),
+            ("folder", folder.display().to_string()),
+        ])
+    }
+
+    /// What the session's host is to start.
+    pub fn launch(&self, start: Start<'_>) -> Launch {
+        let mut values = BTreeMap::from([("session", start.session.to_owned()), ("worktree", start.folder.display().to_string())]);
+        let optional = [
+            ("resume_id", start.resume_id.map(str::to_owned)),
+            ("model", self.model.clone()),
+            ("prompt_file", self.prompt.as_ref().map(|p| start.folder.join(p).display().to_string())),
+        ];
+        values.extend(optional.into_iter().filter_map(|(k, v)| Some((k, v?))));
+        let backend = &self.backend;
+        let asks_id = |argv: &[String]| argv.iter().any(|a| a.contains("{resume_id}"));
+        // A conversation whose id is not known cannot be found again for certain; a wrong one is worse than a new one.
+        let template = backend.resume.as_ref().filter(|r| start.resume_id.is_some() || !asks_id(r)).unwrap_or(&backend.start);
+        let resume = template::argv(template, &values, &self.command);
+        if let Some(prompt) = start.prompt.filter(|_| backend.prompt_in_argv) {
+            values.insert("prompt", prompt.to_owned());
+        }
+        let first = template::argv(&backend.start, &values, &self.command);
+        let mut env: BTreeMap<String, String> = backend.env.clone();
+        env.extend([("TERM".to_owned(), "xterm-256color".to_owned()), ("COLORTERM".to_owned(), "truecolor".to_owned())]);
+        env.extend(self.env.clone());
+        env.extend(start.env);
+        Launch {
+            session: start.session.into(),
+            agent: self.name.clone(),
+            backend: backend.name.clone(),
+            start: if start.started { resume.clone() } else { first },
+            resume,
+            folder: start.folder.into(),
+            env,
+            heal: self.watch != Watch::None,
+            restart: self.restart,
+            grace_ms: self.grace.as_millis() as u64,
+            size: SIZE,
+        }
+    }
+}

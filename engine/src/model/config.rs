@@ -1,0 +1,272 @@
+//! `agents.toml` understood: every value checked, defaults and backends put in, all findings at once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::agent::{Agent, Watch};
+use super::file::{AgentTable, BackendTable, File, RestartTable};
+use super::{duration, name, template};
+use crate::backend::{self, Backend};
+use crate::contract::records::Restart;
+use crate::document;
+use crate::error::{Error, Result};
+
+/// What a project declares.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub name: String,
+    pub prefix: String,
+    /// In the file's order.
+    pub agents: Vec<Agent>,
+}
+
+/// The JSON Schema of `agents.toml`.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(File).to_value()
+}
+
+impl Config {
+    /// `folder` names the project where the file does not.
+    pub fn parse(file: &Path, text: &str, folder: &str) -> Result<Config> {
+        let table: File = document::read(file, text)?;
+        let mut reader = Reader { file, text, findings: vec![] };
+        let config = reader.config(&table, folder);
+        match Error::all(reader.findings) {
+            Some(error) => Err(error),
+            None => Ok(config),
+        }
+    }
+}
+
+struct Reader<'a> {
+    file: &'a Path,
+    text: &'a str,
+    findings: Vec<Error>,
+}
+
+impl Reader<'_> {
+    fn find(&mut self, keys: &[&str], message: impl Into<String>, hint: impl Into<String>) {
+        let place = document::locate(self.file, self.text, keys);
+        self.findings.push(Error::invalid_at(place, message).hint(hint));
+    }
+
+    fn config(&mut self, table: &File, folder: &str) -> Config {
+        let name = table.project.name.clone().unwrap_or_else(|| folder.to_owned());
+        if name.trim().is_empty() || name.chars().any(char::is_control) {
+            self.find(&["project", "name"], "the project's name is empty or has control characters", "write a plain name");
+        }
+        let prefix = table.project.session_prefix.clone().unwrap_or_else(|| name::prefix(&name));
+        if !name::is_name(&prefix) || prefix.len() > 32 {
+            self.find(&["project", "session_prefix"], format!("`{prefix}` cannot begin a session's id"), "use 1 to 32 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit");
+        }
+        match table.project.runtime.as_deref() {
+            None | Some("pty") => {}
+            Some("tmux") => self.find(&["project", "runtime"], "this version cannot run sessions in tmux", "leave `runtime` out, or write \"pty\""),
+            Some(other) => self.find(&["project", "runtime"], format!("unknown runtime `{other}`"), "write \"pty\""),
+        }
+        let backends = self.backends(&table.backend);
+        self.tasks(table);
+        self.keys_of(&table.defaults, &["defaults"]);
+        let agents = document::names_in_order(self.text, "agent")
+            .into_iter()
+            .filter_map(|agent| {
+                let own = table.agent.get(&agent)?;
+                self.keys_of(own, &["agent", &agent]);
+                self.agent(&agent, own, &table.defaults, &backends)
+            })
+            .collect();
+        Config { name, prefix, agents }
+    }
+
+    fn backends(&mut self, own: &BTreeMap<String, BackendTable>) -> BTreeMap<String, Backend> {
+        let mut all = BTreeMap::new();
+        for (name, table) in own {
+            let at = |key: &'static str| ["backend".to_owned(), name.clone(), key.to_owned()];
+            let mut wrong = vec![];
+            if !name::is_name(name) {
+                wrong.push((at(""), format!("`{name}` is no name for a backend"), "use a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit".to_owned()));
+            }
+            for (key, argv) in [("start", Some(&table.start)), ("resume", table.resume.as_ref()), ("task", table.task.as_ref())] {
+                let Some(argv) = argv else { continue };
+                if argv.first().is_none_or(String::is_empty) {
+                    wrong.push((at(key), format!("`{key}` names no program"), format!("write {key} = [\"program\", \"argument\"]")));
+                }
+                if let Some(word) = template::unknown_placeholder(argv) {
+                    wrong.push((at(key), format!("unknown placeholder `{{{word}}}`"), document::suggest(&word, template::PLACEHOLDERS.iter().copied())));
+                }
+            }
+            for (key, pattern) in [("ready", &table.ready), ("waiting", &table.waiting), ("limited", &table.limited)] {
+                if let Some(Err(e)) = pattern.as_ref().map(|p| regex_lite::Regex::new(p)) {
+                    wrong.push((at(key), format!("`{key}` is no regular expression: {e}"), "write the pattern in single quotes, so that backslashes stay".to_owned()));
+                }
+            }
+            for (key, value, known) in [("deliver", &table.deliver, &["argv", "paste", "file"][..]), ("id", &table.id, &["mint", "none"][..])] {
+                if let Some(value) = value.as_ref().filter(|v| !known.contains(&v.as_str())) {
+                    wrong.push((at(key), format!("unknown {key} `{value}`"), document::suggest(value, known.iter().copied())));
+                }
+            }
+            for (keys, message, hint) in wrong {
+                self.find(&[&keys[0], &keys[1], &keys[2]], message, hint);
+            }
+            all.insert(name.clone(), Backend::from_table(name, table));
+        }
+        all
+    }
+
+    fn tasks(&mut self, table: &File) {
+        if let Some(timeout) = table.tasks.timeout.as_deref().filter(|t| duration::parse(t).is_none()) {
+            self.find(&["tasks", "timeout"], format!("`{timeout}` is no duration"), "write it as \"90s\", \"10m\" or \"1h\"");
+        }
+        if table.tasks.parallel == Some(0) {
+            self.find(&["tasks", "parallel"], "0 tasks at once would never run any", "write 1 or more");
+        }
+    }
+
+    /// What is wrong with a table's own values, whoever uses them.
+    fn keys_of(&mut self, table: &AgentTable, at: &[&str]) {
+        let key = |name: &'static str| at.iter().copied().chain([name]).collect::<Vec<&str>>();
+        if let Some(watch) = table.watch.as_deref().filter(|w| !matches!(*w, "none" | "heal" | "heal+stall")) {
+            self.find(&key("watch"), format!("unknown watch `{watch}`"), document::suggest(watch, ["none", "heal", "heal+stall"]));
+        }
+        for (name, value) in [("wake", &table.wake), ("grace", &table.grace)] {
+            if let Some(value) = value.as_deref().filter(|v| duration::parse(v).is_none()) {
+                self.find(&key(name), format!("`{value}` is no duration"), "write it as \"500ms\", \"90s\", \"10m\" or \"1h\"");
+            }
+        }
+        if let Some(RestartTable { backoff, window, .. }) = &table.restart {
+            if let Some(backoff) = backoff.as_deref().filter(|b| duration::parse_range(b).is_none()) {
+                self.find(&[&key("restart")[..], &["backoff"]].concat(), format!("`{backoff}` is no range of durations"), "write it as \"200ms..5m\"");
+            }
+            if let Some(window) = window.as_deref().filter(|w| duration::parse(w).is_none()) {
+                self.find(&[&key("restart")[..], &["window"]].concat(), format!("`{window}` is no duration"), "write it as \"90s\", \"10m\" or \"1h\"");
+            }
+        }
+        for variable in table.env.keys().filter(|v| v.is_empty() || v.contains(['=', '\0'])) {
+            self.find(&key("env"), format!("`{variable}` cannot be an environment variable's name"), "a name has no `=` in it");
+        }
+        if let Some(prompt) = table.prompt.as_deref()
+            && (prompt.starts_with('/') || prompt.split('/').any(|part| part == ".."))
+        {
+            self.find(&key("prompt"), format!("the prompt file {prompt} lies outside the project"), "write a path below this file's folder");
+        }
+    }
+
+    fn agent(&mut self, agent: &str, own: &AgentTable, defaults: &AgentTable, backends: &BTreeMap<String, Backend>) -> Option<Agent> {
+        if !name::is_name(agent) {
+            self.find(&["agent", agent], format!("`{agent}` is no name for an agent"), "use up to 64 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit");
+        }
+        let wanted = own.backend.as_ref().or(defaults.backend.as_ref()).map_or("claude", String::as_str);
+        let Some(backend) = backends.get(wanted).cloned().or_else(|| backend::built_in(wanted)) else {
+            let known: Vec<&str> = backend::NAMES.iter().copied().chain(backends.keys().map(String::as_str)).collect();
+            let place = if own.backend.is_some() { vec!["agent", agent, "backend"] } else { vec!["defaults", "backend"] };
+            self.find(&place, format!("agent {agent}: unknown backend `{wanted}`"), document::suggest(wanted, known));
+            return None;
+        };
+        let command = own.command.clone().or_else(|| defaults.command.clone());
+        let takes_command = backend.start.iter().any(|a| a == "{command}");
+        if own.command.is_some() && !takes_command {
+            self.find(&["agent", agent, "command"], format!("agent {agent}: backend `{wanted}` takes no `command`"), "use backend = \"shell\", or leave `command` out");
+        }
+        if command.as_ref().is_some_and(|c| c.first().is_none_or(String::is_empty)) {
+            self.find(&["agent", agent, "command"], format!("agent {agent}: `command` names no program"), "write command = [\"program\", \"argument\"]");
+        }
+        let mut env = defaults.env.clone();
+        env.extend(own.env.clone());
+        Some(Agent {
+            name: agent.to_owned(),
+            watch: match own.watch.as_ref().or(defaults.watch.as_ref()).map(String::as_str) {
+                Some("none") => Watch::None,
+                Some("heal+stall") => Watch::HealAndStall,
+                _ => Watch::Heal,
+            },
+            prompt: own.prompt.clone().or_else(|| defaults.prompt.clone()),
+            model: own.model.clone().or_else(|| defaults.model.clone()),
+            command: command.unwrap_or_else(|| vec!["sh".into()]),
+            env,
+            restart: restart(own.restart.as_ref(), defaults.restart.as_ref()),
+            grace: own.grace.as_ref().or(defaults.grace.as_ref()).and_then(|g| duration::parse(g)).unwrap_or(Duration::from_secs(5)),
+            backend,
+        })
+    }
+}
+
+fn restart(own: Option<&RestartTable>, defaults: Option<&RestartTable>) -> Restart {
+    let (own, defaults) = (own.cloned().unwrap_or_default(), defaults.cloned().unwrap_or_default());
+    let backoff = own.backoff.or(defaults.backoff).and_then(|b| duration::parse_range(&b));
+    let (low, high) = backoff.unwrap_or((Duration::from_millis(200), Duration::from_secs(300)));
+    let window = own.window.or(defaults.window).and_then(|w| duration::parse(&w)).unwrap_or(Duration::from_secs(600));
+    Restart {
+        backoff_min_ms: low.as_millis() as u64,
+        backoff_max_ms: high.as_millis() as u64,
+        burst: own.burst.or(defaults.burst).unwrap_or(5),
+        window_ms: window.as_millis() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config> {
+        Config::parse(Path::new("agents.toml"), text, "web")
+    }
+
+    #[test]
+    fn defaults_and_own_values_come_together() {
+        let config = parse("[defaults]\nbackend = \"shell\"\nenv = { A = \"1\" }\n[agent.two]\ncommand = [\"cat\"]\nenv = { B = \"2\" }\nrestart = { burst = 9 }\n[agent.one]\nwatch = \"none\"\n").unwrap();
+        let names: Vec<&str> = config.agents.iter().map(|a| a.name.as_str()).collect();
+        assert_eq!((config.prefix.as_str(), names), ("web", vec!["two", "one"]));
+        assert_eq!(config.agents[0].restart, Restart { backoff_min_ms: 200, backoff_max_ms: 300_000, burst: 9, window_ms: 600_000 });
+        assert_eq!(config.agents[0].env.keys().collect::<Vec<_>>(), ["A", "B"]);
+        assert_eq!(config.agents[1].watch, Watch::None);
+    }
+
+    #[test]
+    fn all_findings_at_once_each_with_its_line() {
+        let text = "[project]\nsession_prefix = \"Web!\"\nruntime = \"tmux\"\n[agent.Orchestrator]\nbackend = \"cluade\"\nwatch = \"heel\"\nprompt = \"../x\"\n[agent.b]\nbackend = \"claude\"\ncommand = [\"x\"]\nrestart = { backoff = \"5m\" }\n[backend.mine]\nstart = [\"mine\", \"{promt}\"]\nready = '('\n[tasks]\nparallel = 0\n";
+        insta::assert_snapshot!(parse(text).unwrap_err(), @r#"
+        agents.toml:2:18: `Web!` cannot begin a session's id
+        hint: use 1 to 32 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit
+        error: agents.toml:3:11: this version cannot run sessions in tmux
+        hint: leave `runtime` out, or write "pty"
+        error: agents.toml:13:9: unknown placeholder `{promt}`
+        hint: did you mean `prompt`?
+        error: agents.toml:14:9: `ready` is no regular expression: found open group without closing ')'
+        hint: write the pattern in single quotes, so that backslashes stay
+        error: agents.toml:16:12: 0 tasks at once would never run any
+        hint: write 1 or more
+        error: agents.toml:6:9: unknown watch `heel`
+        hint: did you mean `heal`?
+        error: agents.toml:7:10: the prompt file ../x lies outside the project
+        hint: write a path below this file's folder
+        error: agents.toml:4:8: `Orchestrator` is no name for an agent
+        hint: use up to 64 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit
+        error: agents.toml:5:11: agent Orchestrator: unknown backend `cluade`
+        hint: did you mean `claude`?
+        error: agents.toml:11:23: `5m` is no range of durations
+        hint: write it as "200ms..5m"
+        error: agents.toml:10:11: agent b: backend `claude` takes no `command`
+        hint: use backend = "shell", or leave `command` out
+        "#);
+    }
+
+    #[test]
+    fn every_built_in_backend_starts_and_resumes() {
+        for name in backend::NAMES {
+            let config = parse(&format!("[agent.a]\nbackend = \"{name}\"\nmodel = \"m\"\n")).unwrap();
+            let start = |started| super::super::Start {
+                session: "web-1",
+                folder: Path::new("/srv/web"),
+                prompt: Some("hello"),
+                resume_id: Some("0-0"),
+                started,
+                env: BTreeMap::new(),
+            };
+            let launch = config.agents[0].launch(start(false));
+            assert!(!launch.start.is_empty() && !launch.resume.is_empty(), "{name}: {launch:?}");
+            assert!(launch.start.iter().chain(&launch.resume).all(|a| !a.contains('{')), "{name}: {launch:?}");
+            assert_eq!(config.agents[0].launch(start(true)).start, launch.resume);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The shape of `agents.toml`: keys and their types. What they mean is in [`super::config`].
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// What a project's agents are and how they are kept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(title = "agents.toml")]
+pub struct File {
+    /// The project itself.
+    #[serde(default)]
+    pub project: ProjectTable,
+    /// For every agent that does not say otherwise.
+    #[serde(default)]
+    pub defaults: AgentTable,
+    /// The agents, by name.
+    #[serde(default)]
+    pub agent: BTreeMap<String, AgentTable>,
+    /// Programs that play agents, by name; one named like a built-in replaces it.
+    #[serde(default)]
+    pub backend: BTreeMap<String, BackendTable>,
+    /// Sessions with a git worktree of their own.
+    #[serde(default)]
+    pub worktree: WorktreeTable,
+    /// The task queue.
+    #[serde(default)]
+    pub tasks: TasksTable,
+}
+
+/// The project itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub struct ProjectTable {
+    /// Default: the folder's name.
+    pub name: Option<String>,
+    /// What session ids begin with. Default: derived from the name.
+    pub session_prefix: Option<String>,
+    /// What worktrees start from. Default: HEAD's branch.
+    pub default_branch: Option<String>,
+    /// Who owns the terminals. Default: `pty`.
+    #[schemars(regex(pattern = "^(pty|tmux)$"))]
+    pub runtime: Option<String>,
+}
+
+/// One agent.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+pub struct AgentTable {
+    /// The program that plays it: a built-in or one of `[backend.NAME]`. Default: `claude`.
+    pub backend: Option<String>,
+    /// `none`: the dead stay dead; `heal`: they are brought back; `heal+stall`: also those that stopped working. Default: `heal`.
+    #[schemars(regex(pattern = "^(none|heal|heal\\+stall)$"))]
+    pub watch: Option<String>,
+    /// A file with its first prompt, a template; relative to this file's folder.
+    pub prompt: Option<String>,
+    /// The model, in the program's own words.
+    pub model: Option<String>,
+    /// The command line, for backends that take one (`shell`).
+    pub command: Option<Vec<String>>,
+    /// Further environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// When a dead one is started again.
+    pub restart: Option<RestartTable>,
+    /// Wakes an idle agent after this long. Nothing else does.
+    pub wake: Option<String>,
+    /// How long it may take to end before it is killed. Default: `5s`.
+    pub grace: Option<String>,
+}
+
+/// When a dead agent is started again.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+pub struct RestartTable {
+    /// The first restart is at once, the second after the lower, then doubling up to the upper. Default: `200ms..5m`.
+    pub backoff: Option<String>,
+    /// More deaths than this within the window: `failing`, held until somebody acts. Default: 5.
+    pub burst: Option<u32>,
+    /// Default: `10m`.
+    pub window: Option<String>,
+}
+
+/// A program that plays agents. In an argv `{prompt}`, `{prompt_file}`, `{session}`, `{worktree}`, `{task}`, `{resume_id}` and `{model}` are replaced; an
+/// argument that is only a placeholder without a value is left out, together with a flag right before it. `{command}` alone stands for all of the agent's `command`.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+pub struct BackendTable {
+    /// Starts a conversation.
+    pub start: Vec<String>,
+    /// Goes on with it. Default: as `start`.
+    pub resume: Option<Vec<String>>,
+    /// Does one piece of work and ends.
+    pub task: Option<Vec<String>>,
+    /// How the first prompt reaches it: `argv`, `paste` or `file`. Default: `argv`.
+    #[schemars(regex(pattern = "^(argv|paste|file)$"))]
+    pub deliver: Option<String>,
+    /// Whose the conversation's id is: `mint`, made here and given to `start`; `none`, it has none that can be named. Default: `none`.
+    #[schemars(regex(pattern = "^(mint|none)$"))]
+    pub id: Option<String>,
+    /// A pattern on the screen that says it takes input.
+    pub ready: Option<String>,
+    /// A pattern on the screen that says it waits for a person.
+    pub waiting: Option<String>,
+    /// A pattern on the screen that says it has hit its usage limit; the group `at` is until when.
+    pub limited: Option<String>,
+    /// The program's version that is wanted.
+    pub version: Option<String>,
+    /// Environment variables for all agents it plays.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// Sessions with a git worktree of their own.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+pub struct WorktreeTable {
+    /// Linked into each worktree from the project.
+    #[serde(default)]
+    pub symlinks: Vec<String>,
+    /// Commands run in a new worktree, argv each.
+    #[serde(default)]
+    pub post_create: Vec<Vec<String>>,
+}
+
+/// The task queue.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+pub struct TasksTable {
+    /// How many run at once. Default: 2.
+    pub parallel: Option<u32>,
+    /// How long one may take. Default: `1h`.
+    pub timeout: Option<String>,
+    /// How often a failed one is tried again. Default: 0.
+    pub retries: Option<u32>,
+}

@@ -1,0 +1,52 @@
+//! Names: the grammar of ids, the prefix of a project's sessions.
+
+/// Whether this is a name for an agent, a backend or a prefix: `[a-z0-9][a-z0-9._-]{0,63}`.
+pub fn is_name(text: &str) -> bool {
+    crate::contract::layout::is_name(text)
+}
+
+/// The prefix of a project's session ids, from its name: up to four letters, itself; CamelCase, its capitals; of several words, the initials; else
+/// the first three letters. Always lower case.
+pub fn prefix(project: &str) -> String {
+    let words: Vec<&str> = project.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    let plain: String = words.concat();
+    let capitals: String = plain.chars().filter(char::is_ascii_uppercase).collect();
+    let derived = if plain.len() <= 4 {
+        plain
+    } else if words.len() > 1 {
+        words.iter().filter_map(|w| w.chars().next()).collect()
+    } else if capitals.len() > 1 && capitals.len() < plain.len() {
+        capitals
+    } else {
+        plain.chars().take(3).collect()
+    };
+    let derived = derived.to_ascii_lowercase();
+    if derived.is_empty() { "s".into() } else { derived.chars().take(16).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes() {
+        for (project, expected) in [
+            ("web", "web"),
+            ("api2", "api2"),
+            ("API", "api"),
+            ("x", "x"),
+            ("integrator", "int"),
+            ("ComposioIntegrator", "ci"),
+            ("Composio Integrator", "ci"),
+            ("agent-orchestrator", "ao"),
+            ("my_cool_app", "mca"),
+            ("a-b", "ab"),
+            ("UPPERCASE", "upp"),
+            ("", "s"),
+            ("é", "s"),
+            ("../../etc/passwd", "ep"),
+        ] {
+            assert_eq!(prefix(project), expected, "{project:?}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A project as it lies on disk: found from any folder inside it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::contract::layout::{CONFIG_FILE, Layout};
+use crate::contract::records::Launch;
+use crate::error::{Error, Result};
+use crate::model::{Agent, Config, Start, template};
+use crate::os::{env, fs};
+use crate::store::meta::Meta;
+
+/// A project whose `agents.toml` is valid.
+#[derive(Debug, Clone)]
+pub(crate) struct Project {
+    /// The canonical path of the folder that holds `agents.toml`.
+    pub folder: PathBuf,
+    pub config: Config,
+    pub layout: Layout,
+}
+
+/// How bad a finding of [`Project::check`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    Error,
+    Warning,
+}
+
+impl Project {
+    /// The project around a folder: `agents.toml` is looked for there and above.
+    pub fn find(from: &Path) -> Result<Project> {
+        let here = fs::canonical(from)?;
+        let Some(folder) = here.ancestors().find(|f| fs::exists(&f.join(CONFIG_FILE))) else {
+            let error = Error::failed(format!("no {CONFIG_FILE} in {} or any folder above it", here.display()));
+            return Err(error.hint("go to a project's folder, or name it with -C DIR").hint(format!("a project is a folder with an {CONFIG_FILE}; `agents schema` says what stands in it")));
+        };
+        let file = folder.join(CONFIG_FILE);
+        let text = fs::read_to_string(&file)?;
+        let name = folder.file_name().map_or_else(|| "root".into(), |n| n.to_string_lossy().into_owned());
+        let config = Config::parse(&file, &text, &name)?;
+        let layout = Layout::new(folder, &config.name, &env::agents_home(), &env::agents_runtime());
+        Ok(Project { folder: folder.to_path_buf(), config, layout })
+    }
+
+    /// The declared agent of that name.
+    pub fn agent(&self, name: &str) -> Option<&Agent> {
+        self.config.agents.iter().find(|a| a.name == name)
+    }
+
+    /// The first prompt of an agent for a session, rendered.
+    fn prompt(&self, agent: &Agent, session: &str) -> Result<Option<String>> {
+        let Some(relative) = &agent.prompt else { return Ok(None) };
+        let file = self.folder.join(relative);
+        let missing = |why: String| Error::failed(format!("agent {}: its prompt file {relative} {why}", agent.name)).hint(format!("write {}, or change `prompt` in {CONFIG_FILE}", file.display()));
+        let text = match fs::look(&file)? {
+            fs::Found::Nothing => return Err(missing("is not there".into())),
+            _ => fs::read_to_string(&file)?,
+        };
+        if !fs::canonical(&file)?.starts_with(&self.folder) {
+            return Err(missing("is a link that leads out of the project".into()));
+        }
+        template::prompt(&file, &text, &agent.prompt_values(&self.config.name, session, &self.folder)).map(Some)
+    }
+
+    /// What a session's host is to start. `started`: an agent has run in this session before.
+    pub fn launch(&self, agent: &Agent, meta: &Meta, started: bool) -> Result<Launch> {
+        let prompt = self.prompt(agent, &meta.session)?;
+        let env = BTreeMap::from(
+            [
+                (env::AGENTS_SESSION, meta.session.clone()),
+                (env::AGENTS_PROJECT, self.config.name.clone()),
+                (env::AGENTS_DATA_DIR, self.layout.data.display().to_string()),
+                (env::AGENTS_CONFIG, self.folder.join(CONFIG_FILE).display().to_string()),
+                (env::AGENTS_MARK, self.layout.mark(&meta.session)),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        Ok(agent.launch(Start { session: &meta.session, folder: &self.folder, prompt: prompt.as_deref(), resume_id: meta.resume_id.as_deref(), started, env }))
+    }
+
+    /// What would keep agents from starting, as far as it can be seen before: prompts, programs.
+    pub fn check(&self) -> Vec<(Severity, Error)> {
+        let mut findings = vec![];
+        let search = env::text("PATH").unwrap_or_default();
+        for agent in &self.config.agents {
+            if let Err(error) = self.prompt(agent, "session") {
+                findings.push((Severity::Error, error));
+            }
+            let program = agent.backend.start.first().map(String::as_str);
+            let program = if program == Some("{command}") { agent.command.first().map(String::as_str) } else { program };
+            if let Some(program) = program.filter(|p| fs::find_program(p, &self.folder, &search).is_none()) {
+                let error = Error::failed(format!("agent {}: its program `{program}` was not found", agent.name));
+                findings.push((Severity::Warning, error.hint(format!("install it, or choose another backend for {} in {CONFIG_FILE}", agent.name))));
+            }
+        }
+        if self.config.agents.is_empty() {
+            findings.push((Severity::Warning, Error::failed(format!("{CONFIG_FILE} declares no agent")).hint("add [agent.NAME]")));
+        }
+        findings
+    }
+}
