@@ -160,7 +160,8 @@ impl<'a> Walk<'a> {
     }
 
     fn unknown(&mut self, name: &str, span: Range<usize>, objects: &[&'a Value]) {
-        let known: Vec<&str> = objects.iter().filter_map(|o| o.get("properties")?.as_object()).flat_map(|p| p.keys().map(String::as_str)).collect();
+        let known: Vec<&str> =
+            objects.iter().filter_map(|o| o.get("properties")?.as_object()).flat_map(|p| p.keys().map(String::as_str)).collect();
         let of = if self.path.is_empty() { "at the top".to_owned() } else { format!("in [{}]", self.path.join(".")) };
         let error = Error::invalid_at(place(self.file, self.text, span.start), format!("unknown key `{name}` {of}"));
         self.findings.push(error.hint(suggest(name, known)));
@@ -222,7 +223,10 @@ mod tests {
     #[test]
     fn columns_count_characters() {
         let text = "a = 'é' # é\nb = 1\n";
-        assert_eq!((place(Path::new("f"), text, text.find("# ").unwrap()).column, place(Path::new("f"), text, text.find('b').unwrap()).line), (9, 2));
+        assert_eq!(
+            (place(Path::new("f"), text, text.find("# ").unwrap()).column, place(Path::new("f"), text, text.find('b').unwrap()).line),
+            (9, 2)
+        );
         assert_eq!(locate(Path::new("f"), "[agent.one]\nprompt = 'x'\n", &["agent", "one", "prompt"]).line, 2);
         assert_eq!(names_in_order("[agent.b]\n[agent.a]\n", "agent"), ["b", "a"]);
     }

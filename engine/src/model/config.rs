@@ -58,11 +58,17 @@ impl Reader<'_> {
         }
         let prefix = table.project.session_prefix.clone().unwrap_or_else(|| name::prefix(&name));
         if !name::is_name(&prefix) || prefix.len() > 32 {
-            self.find(&["project", "session_prefix"], format!("`{prefix}` cannot begin a session's id"), "use 1 to 32 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit");
+            self.find(
+                &["project", "session_prefix"],
+                format!("`{prefix}` cannot begin a session's id"),
+                "use 1 to 32 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit",
+            );
         }
         match table.project.runtime.as_deref() {
             None | Some("pty") => {}
-            Some("tmux") => self.find(&["project", "runtime"], "this version cannot run sessions in tmux", "leave `runtime` out, or write \"pty\""),
+            Some("tmux") => {
+                self.find(&["project", "runtime"], "this version cannot run sessions in tmux", "leave `runtime` out, or write \"pty\"")
+            }
             Some(other) => self.find(&["project", "runtime"], format!("unknown runtime `{other}`"), "write \"pty\""),
         }
         let backends = self.backends(&table.backend);
@@ -85,7 +91,11 @@ impl Reader<'_> {
             let at = |key: &'static str| ["backend".to_owned(), name.clone(), key.to_owned()];
             let mut wrong = vec![];
             if !name::is_name(name) {
-                wrong.push((at(""), format!("`{name}` is no name for a backend"), "use a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit".to_owned()));
+                wrong.push((
+                    at(""),
+                    format!("`{name}` is no name for a backend"),
+                    "use a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit".to_owned(),
+                ));
             }
             for (key, argv) in [("start", Some(&table.start)), ("resume", table.resume.as_ref()), ("task", table.task.as_ref())] {
                 let Some(argv) = argv else { continue };
@@ -93,15 +103,25 @@ impl Reader<'_> {
                     wrong.push((at(key), format!("`{key}` names no program"), format!("write {key} = [\"program\", \"argument\"]")));
                 }
                 if let Some(word) = template::unknown_placeholder(argv) {
-                    wrong.push((at(key), format!("unknown placeholder `{{{word}}}`"), document::suggest(&word, template::PLACEHOLDERS.iter().copied())));
+                    wrong.push((
+                        at(key),
+                        format!("unknown placeholder `{{{word}}}`"),
+                        document::suggest(&word, template::PLACEHOLDERS.iter().copied()),
+                    ));
                 }
             }
             for (key, pattern) in [("ready", &table.ready), ("waiting", &table.waiting), ("limited", &table.limited)] {
                 if let Some(Err(e)) = pattern.as_ref().map(|p| regex_lite::Regex::new(p)) {
-                    wrong.push((at(key), format!("`{key}` is no regular expression: {e}"), "write the pattern in single quotes, so that backslashes stay".to_owned()));
+                    wrong.push((
+                        at(key),
+                        format!("`{key}` is no regular expression: {e}"),
+                        "write the pattern in single quotes, so that backslashes stay".to_owned(),
+                    ));
                 }
             }
-            for (key, value, known) in [("deliver", &table.deliver, &["argv", "paste", "file"][..]), ("id", &table.id, &["mint", "none"][..])] {
+            for (key, value, known) in
+                [("deliver", &table.deliver, &["argv", "paste", "file"][..]), ("id", &table.id, &["mint", "none"][..])]
+            {
                 if let Some(value) = value.as_ref().filter(|v| !known.contains(&v.as_str())) {
                     wrong.push((at(key), format!("unknown {key} `{value}`"), document::suggest(value, known.iter().copied())));
                 }
@@ -136,10 +156,18 @@ impl Reader<'_> {
         }
         if let Some(RestartTable { backoff, window, .. }) = &table.restart {
             if let Some(backoff) = backoff.as_deref().filter(|b| duration::parse_range(b).is_none()) {
-                self.find(&[&key("restart")[..], &["backoff"]].concat(), format!("`{backoff}` is no range of durations"), "write it as \"200ms..5m\"");
+                self.find(
+                    &[&key("restart")[..], &["backoff"]].concat(),
+                    format!("`{backoff}` is no range of durations"),
+                    "write it as \"200ms..5m\"",
+                );
             }
             if let Some(window) = window.as_deref().filter(|w| duration::parse(w).is_none()) {
-                self.find(&[&key("restart")[..], &["window"]].concat(), format!("`{window}` is no duration"), "write it as \"90s\", \"10m\" or \"1h\"");
+                self.find(
+                    &[&key("restart")[..], &["window"]].concat(),
+                    format!("`{window}` is no duration"),
+                    "write it as \"90s\", \"10m\" or \"1h\"",
+                );
             }
         }
         for variable in table.env.keys().filter(|v| v.is_empty() || v.contains(['=', '\0'])) {
@@ -148,13 +176,21 @@ impl Reader<'_> {
         if let Some(prompt) = table.prompt.as_deref()
             && (prompt.starts_with('/') || prompt.split('/').any(|part| part == ".."))
         {
-            self.find(&key("prompt"), format!("the prompt file {prompt} lies outside the project"), "write a path below this file's folder");
+            self.find(
+                &key("prompt"),
+                format!("the prompt file {prompt} lies outside the project"),
+                "write a path below this file's folder",
+            );
         }
     }
 
     fn agent(&mut self, agent: &str, own: &AgentTable, defaults: &AgentTable, backends: &BTreeMap<String, Backend>) -> Option<Agent> {
         if !name::is_name(agent) {
-            self.find(&["agent", agent], format!("`{agent}` is no name for an agent"), "use up to 64 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit");
+            self.find(
+                &["agent", agent],
+                format!("`{agent}` is no name for an agent"),
+                "use up to 64 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit",
+            );
         }
         let wanted = own.backend.as_ref().or(defaults.backend.as_ref()).map_or("claude", String::as_str);
         let Some(backend) = backends.get(wanted).cloned().or_else(|| backend::built_in(wanted)) else {
@@ -166,10 +202,18 @@ impl Reader<'_> {
         let command = own.command.clone().or_else(|| defaults.command.clone());
         let takes_command = backend.start.iter().any(|a| a == "{command}");
         if own.command.is_some() && !takes_command {
-            self.find(&["agent", agent, "command"], format!("agent {agent}: backend `{wanted}` takes no `command`"), "use backend = \"shell\", or leave `command` out");
+            self.find(
+                &["agent", agent, "command"],
+                format!("agent {agent}: backend `{wanted}` takes no `command`"),
+                "use backend = \"shell\", or leave `command` out",
+            );
         }
         if command.as_ref().is_some_and(|c| c.first().is_none_or(String::is_empty)) {
-            self.find(&["agent", agent, "command"], format!("agent {agent}: `command` names no program"), "write command = [\"program\", \"argument\"]");
+            self.find(
+                &["agent", agent, "command"],
+                format!("agent {agent}: `command` names no program"),
+                "write command = [\"program\", \"argument\"]",
+            );
         }
         let mut env = defaults.env.clone();
         env.extend(own.env.clone());

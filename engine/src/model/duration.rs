@@ -31,7 +31,17 @@ mod tests {
 
     #[test]
     fn as_people_write_them() {
-        for (text, expected) in [("200ms", Some(200)), ("5s", Some(5000)), ("10m", Some(600_000)), ("2d", Some(172_800_000)), ("5", None), ("s", None), ("-1s", None), ("1 s", None), ("99999999999999999999s", None)] {
+        for (text, expected) in [
+            ("200ms", Some(200)),
+            ("5s", Some(5000)),
+            ("10m", Some(600_000)),
+            ("2d", Some(172_800_000)),
+            ("5", None),
+            ("s", None),
+            ("-1s", None),
+            ("1 s", None),
+            ("99999999999999999999s", None),
+        ] {
             assert_eq!(parse(text).map(|d| d.as_millis()), expected, "{text}");
         }
         assert_eq!(parse_range("200ms..5m"), Some((Duration::from_millis(200), Duration::from_secs(300))));

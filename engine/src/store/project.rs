@@ -32,7 +32,9 @@ impl Project {
         let here = fs::canonical(from)?;
         let Some(folder) = here.ancestors().find(|f| fs::exists(&f.join(CONFIG_FILE))) else {
             let error = Error::failed(format!("no {CONFIG_FILE} in {} or any folder above it", here.display()));
-            return Err(error.hint("go to a project's folder, or name it with -C DIR").hint(format!("a project is a folder with an {CONFIG_FILE}; `agents schema` says what stands in it")));
+            return Err(error
+                .hint("go to a project's folder, or name it with -C DIR")
+                .hint(format!("a project is a folder with an {CONFIG_FILE}; `agents schema` says what stands in it")));
         };
         let file = folder.join(CONFIG_FILE);
         let text = fs::read_to_string(&file)?;
@@ -51,7 +53,10 @@ impl Project {
     fn prompt(&self, agent: &Agent, session: &str) -> Result<Option<String>> {
         let Some(relative) = &agent.prompt else { return Ok(None) };
         let file = self.folder.join(relative);
-        let missing = |why: String| Error::failed(format!("agent {}: its prompt file {relative} {why}", agent.name)).hint(format!("write {}, or change `prompt` in {CONFIG_FILE}", file.display()));
+        let missing = |why: String| {
+            Error::failed(format!("agent {}: its prompt file {relative} {why}", agent.name))
+                .hint(format!("write {}, or change `prompt` in {CONFIG_FILE}", file.display()))
+        };
         let text = match fs::look(&file)? {
             fs::Found::Nothing => return Err(missing("is not there".into())),
             _ => fs::read_to_string(&file)?,
@@ -75,7 +80,14 @@ impl Project {
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
-        Ok(agent.launch(Start { session: &meta.session, folder: &self.folder, prompt: prompt.as_deref(), resume_id: meta.resume_id.as_deref(), started, env }))
+        Ok(agent.launch(Start {
+            session: &meta.session,
+            folder: &self.folder,
+            prompt: prompt.as_deref(),
+            resume_id: meta.resume_id.as_deref(),
+            started,
+            env,
+        }))
     }
 
     /// What would keep agents from starting, as far as it can be seen before: prompts, programs.
@@ -90,7 +102,10 @@ impl Project {
             let program = if program == Some("{command}") { agent.command.first().map(String::as_str) } else { program };
             if let Some(program) = program.filter(|p| fs::find_program(p, &self.folder, &search).is_none()) {
                 let error = Error::failed(format!("agent {}: its program `{program}` was not found", agent.name));
-                findings.push((Severity::Warning, error.hint(format!("install it, or choose another backend for {} in {CONFIG_FILE}", agent.name))));
+                findings.push((
+                    Severity::Warning,
+                    error.hint(format!("install it, or choose another backend for {} in {CONFIG_FILE}", agent.name)),
+                ));
             }
         }
         if self.config.agents.is_empty() {
