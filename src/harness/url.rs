@@ -15,7 +15,8 @@ pub fn check(url: &str) -> Result<()> {
     if url.chars().any(|c| c.is_control() || c.is_whitespace()) || ["%00", "%0a", "%0d"].iter().any(|c| lower.contains(c)) {
         return refuse("holds blanks or control characters");
     }
-    if url.contains("::") && !url.contains('[') {
+    // An IPv6 address holds colons too, but only inside an authority.
+    if url.contains("::") && !url.contains("://[") {
         return refuse("names a program to run (`transport::address`)");
     }
     if url.starts_with('/') {
@@ -71,6 +72,7 @@ mod tests {
             "--upload-pack=touch x",
             "ext::sh -c id",
             "ext::sh",
+            "ext::[sh",
             "fd::17",
             "https://",
             "https:///path",

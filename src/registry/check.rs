@@ -122,6 +122,12 @@ impl Check<'_> {
         }
     }
 
+    fn url(&mut self, spot: Spot<'_>, of: &str, url: &str) {
+        if let Err(error) = crate::harness::url::check(url) {
+            self.find(spot, of.to_owned(), error.message, error.hints.first().map_or("", String::as_str));
+        }
+    }
+
     fn fleet(&mut self, file: &File) {
         let fleet = &file.fleet;
         if fleet.version == Some(0) {
@@ -145,8 +151,13 @@ impl Check<'_> {
         if let Err(expected) = grammar::name(name) {
             self.find(spot(""), of.clone(), format!("its name: {expected}"), "");
         }
-        if let Some(url) = &harness.url {
-            self.value(spot("url"), &of, url, grammar::url);
+        match &harness.url {
+            Some(url) => self.url(spot("url"), &of, url),
+            None if name != BUILT_IN_HARNESS => {
+                let hint = format!("add its url; only {BUILT_IN_HARNESS:?} is carried by fleet itself");
+                self.find(spot("url"), of.clone(), "it has no url".into(), &hint);
+            }
+            None => {}
         }
         if let Some(reference) = &harness.reference {
             self.value(spot("ref"), &of, reference, grammar::reference);
@@ -181,7 +192,7 @@ impl Check<'_> {
             self.value(spot("config"), &of, config, grammar::inside);
         }
         if let Some(repo) = &project.repo {
-            self.value(spot("repo"), &of, repo, grammar::url);
+            self.url(spot("repo"), &of, repo);
         }
         match &project.secrets {
             Some(SecretsValue::File(path)) if path.is_empty() => {

@@ -149,7 +149,7 @@ fn written(seed: u64) -> Written {
             d.pick(&[
                 "[harness.own]\nurl = '/own'\n\n",
                 "[harness]\nown.url = '/own'\nown.ref = 'v2'\n# end of harnesses\n\n",
-                "[harness.own] # empty\n",
+                "[harness.agents] # empty\n",
             ])
             .into(),
         ));
@@ -315,7 +315,7 @@ proptest! {
     fn a_harness_is_set_wherever_it_stands(seed in any::<u64>(), fresh in any::<bool>(), twice in any::<bool>()) {
         let w = written(seed);
         let before = registry(&w.text());
-        let name = if fresh { "fresh" } else { "own" };
+        let name = if fresh { "fresh" } else if seed % 3 == 0 { "agents" } else { "own" };
         let after = edited(&before, |e| {
             e.set_harness(name, "url", "ssh://git@example.org/moved").unwrap();
             if twice {

@@ -11,6 +11,7 @@ pub mod grammar;
 mod lock;
 pub mod select;
 mod splice;
+pub mod validate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -118,6 +119,11 @@ impl Registry {
     /// Finds and loads it: `explicit` (`--registry`), `$FLEET_REGISTRY`, `fleet.toml` from here upward, `$XDG_CONFIG_HOME/fleet/fleet.toml`.
     pub fn find(explicit: Option<&Path>) -> Result<Registry> {
         Registry::load(&find::find(explicit)?)
+    }
+
+    /// Where it is, as [`Registry::find`] looks for it.
+    pub fn locate(explicit: Option<&Path>) -> Result<PathBuf> {
+        find::find(explicit)
     }
 
     /// Reads a registry. Whatever is wrong in the text itself is one error with all findings.

@@ -74,13 +74,15 @@ harness = "own"
     fleet.toml:3:1: [fleet]: harness = "agent": there is no [harness.agent] in this file
     hint: did you mean "agents"?
     error: fleet.toml:5:1: harness Own: its name: expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit
-    error: fleet.toml:6:1: harness Own: url = "http://example.org/x": expected https or ssh: anybody on the way can change what this one brings
+    error: fleet.toml:6:1: harness Own: the URL "http://example.org/x" is not encrypted, so nobody knows who answers
+    hint: write https://host/path, ssh://user@host/path, user@host:path, or an absolute path
     error: fleet.toml:7:1: harness Own: ref = "-x": expected the name of a tag or branch
     error: fleet.toml:8:1: harness Own: up: expected a command as a list of words, the program first
     error: fleet.toml:12:1: project web: location = "ssh://host": expected ssh://host/folder
     error: fleet.toml:13:1: project web: commit = "HEAD": expected a full commit id: 40 (or 64) lower case hex digits
     error: fleet.toml:14:1: project web: config = "../agents.toml": expected a path inside the project, without `..`
-    error: fleet.toml:15:1: project web: repo = "ext::sh -c id": expected a URL without blanks and control characters
+    error: fleet.toml:15:1: project web: the URL "ext::sh -c id" holds blanks or control characters
+    hint: write https://host/path, ssh://user@host/path, user@host:path, or an absolute path
     error: fleet.toml:16:1: project web: tag "a b": expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit
     error: fleet.toml:17:1: project web: secrets: expected a command as a list of words, the program first
     error: fleet.toml:20:1: project web: the name is taken by the project in line 11
