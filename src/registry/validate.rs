@@ -134,7 +134,9 @@ fn pin(folder: &Path) -> Result<ObjectId, Said> {
     let tree = repository.head_commit().ok().and_then(|c| c.tree().ok());
     let tree = tree.ok_or_else(|| wrong(format!("location: {shown} has no commit yet, so nothing is pinned"), "commit something first"))?;
     let entry = tree.find_entry(ENGINE_FOLDER).filter(|e| e.mode().is_commit());
-    entry.map(|e| e.object_id()).ok_or_else(|| wrong(format!("location: in {shown}, HEAD records no submodule {ENGINE_FOLDER}/"), "is the commit with the engine on this branch?"))
+    entry.map(|e| e.object_id()).ok_or_else(|| {
+        wrong(format!("location: in {shown}, HEAD records no submodule {ENGINE_FOLDER}/"), "is the commit with the engine on this branch?")
+    })
 }
 
 fn check_pin(project: &Project, pin: ObjectId, reference: Option<Result<Resolved>>) -> Vec<Said> {
@@ -160,7 +162,9 @@ fn check_pin(project: &Project, pin: ObjectId, reference: Option<Result<Resolved
             said.push(Said::error("ref", message, "ask whoever moved it; a tag that was published should stay"));
         }
         // The pin itself is known: that its name no longer is does no harm until somebody wants to pin it again.
-        (Some(commit), Some(Err(error))) if *commit == pin => said.push(Said::warning("ref", error.message, error.hints.into_iter().next().unwrap_or_default())),
+        (Some(commit), Some(Err(error))) if *commit == pin => {
+            said.push(Said::warning("ref", error.message, error.hints.into_iter().next().unwrap_or_default()))
+        }
         (_, Some(Err(error))) => said.push(Said::error("ref", error.message, error.hints.into_iter().next().unwrap_or_default())),
         _ => {}
     }
@@ -187,7 +191,9 @@ fn secrets(project: &Project) -> Vec<Said> {
                 }
                 Ok(Found::File { .. }) => vec![],
                 Ok(_) => wrong(format!("{shown} is no file"), String::new()),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => wrong(format!("there is no file {shown}"), "write it with mode 0600, or correct the path".into()),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    wrong(format!("there is no file {shown}"), "write it with mode 0600, or correct the path".into())
+                }
                 Err(error) => wrong(error.to_string(), String::new()),
             }
         }
