@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use agents::cli::{Error, Place};
+use agents::cli::{Error, Place, document};
 use toml::de::DeTable;
 
 use super::file::{File, HarnessTable, ProjectTable, SecretsValue};
@@ -59,10 +59,7 @@ impl<'a> Places<'a> {
 
     /// Where the key stands; the beginning of its table where it does not stand there.
     pub fn of(&self, spot: Spot<'_>) -> Place {
-        let offset = self.offset(spot).unwrap_or(0).min(self.text.len());
-        let before = &self.text[..offset];
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        Place { file: self.path.to_path_buf(), line: before.matches('\n').count() + 1, column }
+        document::place(self.path, self.text, self.offset(spot).unwrap_or(0))
     }
 
     fn offset(&self, spot: Spot<'_>) -> Option<usize> {
@@ -216,17 +213,8 @@ impl Check<'_> {
 /// What to do about a harness that is not there.
 fn nearest_harness(file: &File, name: &str) -> String {
     let known = file.harness.keys().map(String::as_str).chain([BUILT_IN_HARNESS]);
-    match nearest(name, known) {
+    match document::nearest(name, known) {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("add [harness.{name}] with its url, or write \"{BUILT_IN_HARNESS}\""),
     }
-}
-
-/// The known word that somebody who wrote `word` most likely meant.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|k| (strsim::damerau_levenshtein(word, k), k))
-        .filter(|(d, k)| *d <= (k.len().max(word.len()) / 3).max(1))
-        .min()
-        .map(|(_, k)| k)
 }

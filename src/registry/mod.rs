@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use agents::cli::{Error, Place, Result};
+use agents::cli::{Error, Place, Result, document};
 use agents::os;
 
 pub use check::{Finding, Severity};
@@ -275,14 +275,27 @@ fn project(p: file::ProjectTable, line: usize, home: &Path, fleet: &FleetSection
     }
 }
 
-/// The file's tables.
+/// The file's tables. In one of a newer format, keys that nobody here knows are passed over.
 fn read_file(path: &Path, text: &str) -> Result<file::File> {
-    toml::from_str(text).map_err(|e| {
-        let before = &text[..e.span().map_or(0, |s| s.start).min(text.len())];
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        let place = Place { file: path.to_path_buf(), line: before.matches('\n').count() + 1, column };
-        Error::invalid_at(place, e.message().to_owned())
+    document::read(path, text).or_else(|error| match version(text) {
+        Some(newer) if newer > VERSION => toml::from_str(text).map_err(|_| {
+            error.hint(format!("the file is of format {newer}; this fleet knows formats up to {VERSION}: use the one that wrote it"))
+        }),
+        _ => Err(error),
     })
+}
+
+/// The format's version, whatever else the text may hold.
+fn version(text: &str) -> Option<u32> {
+    #[derive(serde::Deserialize)]
+    struct Top {
+        fleet: Fleet,
+    }
+    #[derive(serde::Deserialize)]
+    struct Fleet {
+        version: u32,
+    }
+    toml::from_str::<Top>(text).ok().map(|top| top.fleet.version)
 }
 
 /// Line numbers of growing offsets, in one pass over the text.

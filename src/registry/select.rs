@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use agents::cli::document::nearest;
 use agents::cli::{Error, Result};
 
-use super::check::nearest;
 use super::{Project, Registry};
 
 /// Which projects: names, globs, tags, or all that are enabled.

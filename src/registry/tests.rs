@@ -91,3 +91,75 @@ harness = "own"
     hint: did you mean "Own"?
     "##);
 }
+
+#[test]
+fn unknown_keys_and_wrong_types_are_placed() {
+    insta::assert_snapshot!(complaint("[flet]\nversion = 1\n[[project]]\nname = \"a\"\nlocation = \"/a\"\nenabeld = false\ntag = [\"x\"]\n"), @r##"
+    fleet.toml:1:2: unknown key `flet` at the top
+    hint: did you mean `fleet`?
+    error: fleet.toml:6:1: unknown key `enabeld` in [project]
+    hint: did you mean `enabled`?
+    error: fleet.toml:7:1: unknown key `tag` in [project]
+    hint: did you mean `tags`?
+    "##);
+    insta::assert_snapshot!(complaint("[[project]]\nname = \"a\"\n"), @"fleet.toml:1:1: missing field `location`");
+    insta::assert_snapshot!(complaint("[[project]]\nname = \"a\"\nlocation = \"/a\"\nsecrets = 1\n"), @"fleet.toml:4:11: expected the path of a file, or a command as a list of words");
+    insta::assert_snapshot!(complaint("[[project]]\nname = a\nlocation = \"/a\"\n[fleet\n"), @r##"
+    fleet.toml:4:7: unclosed table, expected `]`
+    error: fleet.toml:2:8: string values must be quoted, expected literal string
+    "##);
+    insta::assert_snapshot!(complaint("fleet.version = 0\nfleet.root = \"\"\nharness.own = {}\n"), @r##"
+    fleet.toml:1:7: [fleet]: version = 0: expected 1
+    error: fleet.toml:2:7: [fleet]: root = "": expected a folder
+    error: fleet.toml:3:15: harness own: it has no url
+    hint: add its url; only "agents" is carried by fleet itself
+    "##);
+    insta::assert_snapshot!(complaint("fleet.version = 2\nproject = 7\n"), @r##"
+    fleet.toml:2:11: invalid type: integer `7`, expected a sequence
+    hint: the file is of format 2; this fleet knows formats up to 1: use the one that wrote it
+    "##);
+}
+
+#[test]
+fn a_newer_format_is_read() {
+    let r = registry("fleet = { version = 7, colour = \"red\" }\n[[project]]\nname = \"a\"\nlocation = \"/a\"\nnew = 1\n");
+    assert!(r.is_newer() && r.projects.len() == 1);
+}
+
+#[test]
+fn locations() {
+    for good in ["~/a", "a b", "ssh://host/srv/a", "ssh://me@host:2222/~/a"] {
+        assert_eq!(Location::parse(good, Path::new("/h")).map(|l| Location::parse(&l.to_string(), Path::new("/h"))), Ok(Location::parse(good, Path::new("/h"))));
+    }
+    for bad in ["", "http://x/y", "ssh://", "ssh://host", "ssh://host/", "ssh:///a", "ssh://-oProxyCommand=x/a", "ssh://a@-b/c", "ssh://h:99999/a", "ssh://h /a", "a\nb", "ssh://h/a\u{1b}"] {
+        assert!(Location::parse(bad, Path::new("/h")).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn grammars() {
+    for good in ["web", "a", "0", "a.b_c-d", &"a".repeat(64)] {
+        assert!(grammar::name(good).is_ok(), "{good:?}");
+    }
+    for bad in ["", "-a", ".a", "..", "A", "a b", "a/b", "é", "a\n", &"a".repeat(65)] {
+        assert!(grammar::name(bad).is_err(), "{bad:?}");
+    }
+    for good in ["v1.0.0", "main", "release/1.x", "a@b"] {
+        assert!(grammar::reference(good).is_ok(), "{good:?}");
+    }
+    for bad in ["", "-v", "a..b", "a b", "a~1", "a^", "a:b", "@", "a@{1}", "/a", "a/", "a//b", ".a", "a/.b", "a.lock", "a.", "a\u{7}"] {
+        assert!(grammar::reference(bad).is_err(), "{bad:?}");
+    }
+    for bad in ["", "..", "a/../b", "/etc/passwd", "a//b", "-x", "~/x", "./a"] {
+        assert!(grammar::inside(bad).is_err(), "{bad:?}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn names_are_what_the_grammar_says(text in ".{0,70}") {
+        let chars = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let expected = text.chars().next().is_some_and(chars) && text.chars().count() <= 64 && text.chars().all(|c| chars(c) || ".-_".contains(c));
+        proptest::prop_assert_eq!(grammar::name(&text).is_ok(), expected);
+    }
+}
