@@ -129,9 +129,25 @@ fn a_newer_format_is_read() {
 #[test]
 fn locations() {
     for good in ["~/a", "a b", "ssh://host/srv/a", "ssh://me@host:2222/~/a"] {
-        assert_eq!(Location::parse(good, Path::new("/h")).map(|l| Location::parse(&l.to_string(), Path::new("/h"))), Ok(Location::parse(good, Path::new("/h"))));
+        assert_eq!(
+            Location::parse(good, Path::new("/h")).map(|l| Location::parse(&l.to_string(), Path::new("/h"))),
+            Ok(Location::parse(good, Path::new("/h")))
+        );
     }
-    for bad in ["", "http://x/y", "ssh://", "ssh://host", "ssh://host/", "ssh:///a", "ssh://-oProxyCommand=x/a", "ssh://a@-b/c", "ssh://h:99999/a", "ssh://h /a", "a\nb", "ssh://h/a\u{1b}"] {
+    for bad in [
+        "",
+        "http://x/y",
+        "ssh://",
+        "ssh://host",
+        "ssh://host/",
+        "ssh:///a",
+        "ssh://-oProxyCommand=x/a",
+        "ssh://a@-b/c",
+        "ssh://h:99999/a",
+        "ssh://h /a",
+        "a\nb",
+        "ssh://h/a\u{1b}",
+    ] {
         assert!(Location::parse(bad, Path::new("/h")).is_err(), "{bad:?}");
     }
 }
