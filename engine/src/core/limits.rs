@@ -39,3 +39,6 @@ pub const TERMINAL_CELLS_MAX: u16 = 1000;
 
 /// A computed screen is kept up to date for this much output after it was last asked for, then dropped.
 pub const SCREEN_UNUSED_BYTES_MAX: usize = 1 << 20;
+
+/// How long an attached client waits for the next host, which is there within milliseconds if at all.
+pub const HOST_RETURN: Duration = Duration::from_secs(5);

@@ -41,12 +41,15 @@ pub struct Listener {
 impl Listener {
     /// Listens at `path`, replacing what a dead process left there: the caller holds the lock that says so.
     pub fn bind(path: &Path) -> io::Result<Listener> {
-        super::fs::remove_file(path)?;
-        let address = address(path)?;
+        // Named only once it takes connections: who sees it can connect.
+        let unnamed = path.with_extension("new");
+        super::fs::remove_file(&unnamed)?;
+        let address = address(&unnamed)?;
         let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
         bind(&fd, &address).map_err(|e| at(path, e.into()))?;
-        super::fs::set_mode(path, 0o600)?;
+        super::fs::set_mode(&unnamed, 0o600)?;
         listen(&fd, 1024)?;
+        std::fs::rename(&unnamed, path).map_err(|e| at(path, e))?;
         Ok(Listener { fd })
     }
 

@@ -11,5 +11,4 @@ mod recorder;
 mod replay;
 mod scan;
 
-pub use modes::Modes;
 pub use recorder::Recorder;

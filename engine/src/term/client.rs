@@ -1,1 +1,0 @@
-//! The client of an attached terminal.
