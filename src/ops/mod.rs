@@ -5,6 +5,7 @@ pub mod commit;
 pub mod create;
 pub mod drive;
 mod entries;
+pub use entries::project as new_project;
 pub mod join;
 pub mod journal;
 pub mod parallel;

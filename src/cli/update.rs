@@ -1,0 +1,106 @@
+//! `fleet update`: other engines for projects, one commit each.
+
+use agents::cli::{Error, Result, out};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Context;
+use crate::ops::Home;
+use crate::ops::bump::Allowed;
+use crate::ops::journal::Bump;
+use crate::ops::update::{self, Asked, Outcome, Plan};
+use crate::registry::{Registry, Select};
+
+/// Move projects' engine pins to another tag, branch or commit
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Names or globs of projects; last, if not the ref that the registry says, the tag, branch or commit to go to
+    #[arg(value_name = "PROJECT… [REF]")]
+    pub words: Vec<String>,
+    /// All enabled projects with this tag; may be repeated
+    #[arg(short = 't', long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// All enabled projects
+    #[arg(long)]
+    pub all: bool,
+    /// Only say what would be done: pins and the commits between them
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go to an older version
+    #[arg(long)]
+    pub allow_downgrade: bool,
+    /// Take a tag that names another commit than when it was recorded
+    #[arg(long)]
+    pub allow_moved: bool,
+}
+
+/// Updates, or says what would be done. Every project that can be updated is; what failed is named at the end.
+pub fn run(args: &Args, ctx: &Context) -> Result<()> {
+    let mut home = Home::take(&ctx.registry()?)?;
+    let (select, reference) = understand(args, &home.registry);
+    let projects = select.resolve(&home.registry)?;
+    let asked = Asked { reference, allowed: Allowed { downgrade: args.allow_downgrade, moved: args.allow_moved } };
+    let plan = update::plan(&home, &projects, &asked)?;
+    if args.dry_run {
+        return preview(&plan);
+    }
+    let lines: Vec<(String, String)> = plan.bumps.iter().map(|b| (b.name.clone(), arrow(&plan, b))).collect();
+    let (already, bar) = (plan.already.len() + plan.unrecorded.len(), progress(plan.bumps.len()));
+    let outcome = update::perform(&mut home, plan, None, |name| {
+        bar.set_message(name.to_owned());
+        bar.inc(1);
+    })?;
+    bar.finish_and_clear();
+    drop(home);
+    tell(&outcome, &lines, already);
+    Error::all(outcome.failed).map_or(Ok(()), Err)
+}
+
+/// The last word is the reference, unless it names a project or nothing else does.
+fn understand(args: &Args, registry: &Registry) -> (Select, Option<String>) {
+    let mut names = args.words.clone();
+    let others = names.len() > 1 || args.all || !args.tags.is_empty();
+    let is_reference = |last: &String| registry.project(last).is_none() && !last.contains(['*', '?', '[', '{']);
+    let reference = if others && names.last().is_some_and(is_reference) { names.pop() } else { None };
+    (Select { names, tags: args.tags.clone(), all: args.all }, reference)
+}
+
+fn arrow(plan: &Plan, bump: &Bump) -> String {
+    let to = plan.name(&bump.harness, &bump.to);
+    if bump.from == bump.to {
+        return format!("engine/ back at {to}, which is pinned");
+    }
+    let to = if to == bump.reference { to } else { format!("{} ({to})", bump.reference) };
+    format!("{} → {to}", plan.name(&bump.harness, &bump.from))
+}
+
+fn preview(plan: &Plan) -> Result<()> {
+    for bump in &plan.bumps {
+        out::fact(format!("{}: {}", bump.name, arrow(plan, bump)));
+        for line in plan.log(bump)? {
+            out::fact(format!("    {line}"));
+        }
+    }
+    for name in plan.already.iter().chain(plan.unrecorded.iter().map(|(name, _)| name)) {
+        out::fact(format!("{name}: there already"));
+    }
+    Error::all(plan.refused.clone()).map_or(Ok(()), Err)
+}
+
+fn progress(steps: usize) -> ProgressBar {
+    if steps < 2 || !out::is_interactive() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(steps as u64).with_style(style)
+}
+
+fn tell(outcome: &Outcome, lines: &[(String, String)], already: usize) {
+    for bump in &outcome.done {
+        let arrow = lines.iter().find(|(name, _)| *name == bump.name).map_or("", |(_, arrow)| arrow);
+        let restarted = if outcome.restarted.contains(&bump.name) { "; restarted, agents resume" } else { "" };
+        out::say(format!("updated {}: {arrow}{restarted}", bump.name));
+    }
+    if already > 0 {
+        out::say(format!("{already} {} there already", if already == 1 { "project is" } else { "projects are" }));
+    }
+}

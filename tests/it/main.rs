@@ -1,0 +1,8 @@
+//! End to end, through the real programs, each test in a home of its own.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
+mod create;
+mod home;
+mod join;
+mod undo;
+mod update;
