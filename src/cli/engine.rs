@@ -76,7 +76,11 @@ fn list(registry: &Registry, json: bool) -> Result<()> {
             Text::of(Tone::Dim, harness.url.as_deref().unwrap_or("inside fleet")),
         ]);
     }
-    if json { out::json(&facts) } else { out::table(&table) }
+    if json {
+        out::json(&facts)
+    } else {
+        out::table(&table)
+    }
     Ok(())
 }
 
@@ -116,7 +120,10 @@ fn build(registry: &Registry, reference: &str, harness: Option<&str>) -> Result<
         return Ok(());
     }
     if mirror.file_at(target.tree, "agents").is_none() {
-        return Err(Error::failed(format!("harness {} at {reference} has no launcher `agents`, so there is nothing to build", harness.name)));
+        return Err(Error::failed(format!(
+            "harness {} at {reference} has no launcher `agents`, so there is nothing to build",
+            harness.name
+        )));
     }
     let folder = env::cache_home().join("fleet/build").join(target.commit.to_string());
     fs::remove_tree(&folder)?;
@@ -134,7 +141,9 @@ fn build(registry: &Registry, reference: &str, harness: Option<&str>) -> Result<
     if output.code != 0 {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let lines: Vec<&str> = said.lines().collect();
-        return Err(lines[lines.len().saturating_sub(12)..].iter().fold(Error::failed(format!("{reference} could not be built")), |e, l| e.because(l)));
+        return Err(lines[lines.len().saturating_sub(12)..]
+            .iter()
+            .fold(Error::failed(format!("{reference} could not be built")), |e, l| e.because(l)));
     }
     out::say(format!("built {}", String::from_utf8_lossy(&output.stdout).trim()));
     Ok(())

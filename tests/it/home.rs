@@ -47,7 +47,10 @@ impl TestHome {
             std::fs::create_dir(home.file(name)).unwrap();
         }
         std::fs::set_permissions(home.file("run"), std::fs::Permissions::from_mode(0o700)).unwrap();
-        home.write(".gitconfig", "[user]\n\tname = Ada Tester\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[advice]\n\tdetachedHead = false\n");
+        home.write(
+            ".gitconfig",
+            "[user]\n\tname = Ada Tester\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[advice]\n\tdetachedHead = false\n",
+        );
         home.write("home/fleet.toml", "[fleet]\nversion = 1\nroot = \"~/projects\"\n");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fleet"), home.file("bin/agents")).unwrap();
         home
