@@ -4,3 +4,8 @@ pub mod cli;
 pub mod harness;
 pub mod ops;
 pub mod registry;
+
+/// The program `fleet`: reads its command line, does what it says, returns the exit status.
+pub fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -7,6 +7,6 @@ fn main() -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();
     match Path::new(&name).file_name() {
         Some(name) if name == "agents" => agents::main(),
-        _ => fleet::cli::main(),
+        _ => fleet::main(),
     }
 }

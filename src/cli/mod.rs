@@ -1,79 +1,169 @@
-//! The command line of `fleet`: parse, call, show. One file a verb.
+//! The command line: parse, call, show. One file a verb.
 
-pub mod add;
-pub mod create;
-pub mod engine;
-pub mod history;
-pub mod remove;
-pub mod undo;
-pub mod update;
+mod add;
+mod attach;
+mod completions;
+mod create;
+mod engine;
+mod exec;
+mod history;
+mod inside;
+mod logs;
+mod man;
+mod po;
+mod remove;
+mod restart;
+mod run;
+mod send;
+mod start;
+mod stop;
+mod undo;
+mod update;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agents::cli::{Result, out};
-use clap::Parser;
+use agents::cli::{Error, Result, out};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::registry::Registry;
+
+/// One registry for all your coding-agent projects: create, start, stop, update, see.
+#[derive(Debug, Parser)]
+#[command(name = "fleet", version, arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(after_help = "\
+A first fleet:
+  fleet init ~/projects/home && cd ~/projects/home
+  fleet create web
+  fleet start web
+  fleet status
+
+`fleet demo` shows all of it in a throw-away folder.
+Exit status: 0 done; 1 some of it failed; 2 wrong usage; 3 a file is invalid; 75 try again later.")]
+struct Cli {
+    /// The registry; else $FLEET_REGISTRY, fleet.toml from here upward, or the user's own
+    #[arg(long, global = true, value_name = "FILE")]
+    registry: Option<PathBuf>,
+    /// No talk on stderr; errors are still said
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: out::Colour,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Create(create::Args),
+    Add(add::Args),
+    Remove(remove::Args),
+    Start(start::Args),
+    Stop(stop::Args),
+    Restart(restart::Args),
+    Update(update::Args),
+    Attach(attach::Args),
+    Send(send::Args),
+    Logs(logs::Args),
+    Why(why::Args),
+    Exec(exec::Args),
+    Po(po::Args),
+    Engine(engine::Args),
+    History(history::Args),
+    Undo(undo::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
 
 /// What every verb may ask for.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
-    /// `--registry FILE`.
-    pub registry: Option<PathBuf>,
+    registry: Option<PathBuf>,
 }
 
 impl Context {
-    /// The registry: as named, or found.
+    /// The registry, found as the command line and the place say.
     pub fn registry(&self) -> Result<Registry> {
         Registry::find(self.registry.as_deref())
     }
 }
 
-/// One registry for all your coding-agent projects.
-#[derive(Debug, Parser)]
-#[command(name = "fleet", version)]
-struct Root {
-    /// The registry to use instead of the one that is found
-    #[arg(long, global = true, value_name = "FILE")]
-    registry: Option<PathBuf>,
-    /// Only facts and errors
-    #[arg(short, long, global = true)]
-    quiet: bool,
-    #[command(subcommand)]
-    verb: Verb,
+/// The whole command line as clap knows it, for pages and completions.
+fn command() -> clap::Command {
+    Cli::command()
 }
 
-#[derive(Debug, clap::Subcommand)]
-enum Verb {
-    Create(create::Args),
-    Add(add::Args),
-    Remove(remove::Args),
-    Update(update::Args),
-    Engine(engine::Args),
-    History(history::Args),
-    Undo(undo::Args),
-}
-
-/// Reads the command line and does what it says.
-pub fn main() -> ExitCode {
-    let root = Root::parse();
-    out::set_quiet(root.quiet);
-    let ctx = Context { registry: root.registry };
-    let result = match &root.verb {
-        Verb::Create(args) => create::run(args, &ctx),
-        Verb::Add(args) => add::run(args, &ctx),
-        Verb::Remove(args) => remove::run(args, &ctx),
-        Verb::Update(args) => update::run(args, &ctx),
-        Verb::Engine(args) => engine::run(args, &ctx),
-        Verb::History(args) => history::run(args, &ctx),
-        Verb::Undo(args) => undo::run(args, &ctx),
-    };
-    match result {
+pub(crate) fn main() -> ExitCode {
+    let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    // Asked by every script and shell prompt, so before anything is built.
+    if let [_, only] = args.as_slice()
+        && (only == "--version" || only == "-V")
+    {
+        out::fact(concat!("fleet ", env!("CARGO_PKG_VERSION")));
+        return ExitCode::SUCCESS;
+    }
+    match Cli::try_parse_from(args).map_or_else(usage, run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out::error(&error);
-            error.kind.exit_code().into()
+            ExitCode::from(error.kind.exit_code())
         }
+    }
+}
+
+/// Help goes to stdout; what clap does not take becomes an error like any other, through the gate.
+fn usage(error: clap::Error) -> Result<()> {
+    use clap::error::ErrorKind;
+    let text = error.render();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let page = if out::stdout_colour() { text.ansi().to_string() } else { text.to_string() };
+            out::raw(page.as_bytes());
+            Ok(())
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            out::say(text.to_string().trim_end());
+            Err(Error::usage("a command is needed"))
+        }
+        _ => {
+            let plain = text.to_string();
+            Err(Error::usage(plain.trim_start_matches("error: ").trim_end()))
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    out::set_quiet(cli.quiet);
+    out::set_colour(cli.color);
+    let ctx = &Context { registry: cli.registry };
+    match &cli.verb {
+        Verb::Create(args) => create::run(args, ctx),
+        Verb::Add(args) => add::run(args, ctx),
+        Verb::Remove(args) => remove::run(args, ctx),
+        Verb::Update(args) => update::run(args, ctx),
+        Verb::Engine(args) => engine::run(args, ctx),
+        Verb::History(args) => history::run(args, ctx),
+        Verb::Undo(args) => undo::run(args, ctx),
+        Verb::Start(args) => start::run(args, ctx),
+        Verb::Stop(args) => stop::run(args, ctx),
+        Verb::Restart(args) => restart::run(args, ctx),
+        Verb::Attach(args) => attach::run(args, ctx),
+        Verb::Send(args) => send::run(args, ctx),
+        Verb::Logs(args) => logs::run(args, ctx),
+        Verb::Why(args) => why::run(args, ctx),
+        Verb::Exec(args) => exec::run(args, ctx),
+        Verb::Po(args) => po::run(args, ctx),
+        Verb::Completions(args) => completions::run(args),
+        Verb::Man(args) => man::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_holds_together() {
+        super::command().debug_assert();
     }
 }

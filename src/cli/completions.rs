@@ -1,0 +1,17 @@
+//! `fleet completions`: for the shell's tab key.
+
+use agents::cli::{Result, out};
+
+/// Print a completion script for a shell
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: fleet completions bash > ~/.local/share/bash-completion/completions/fleet")]
+pub struct Args {
+    shell: clap_complete::Shell,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let mut script = vec![];
+    clap_complete::generate(args.shell, &mut super::command(), "fleet", &mut script);
+    out::raw(&script);
+    Ok(())
+}

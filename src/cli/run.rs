@@ -1,0 +1,82 @@
+//! One command of the engines', run in many projects at once: what `start`, `stop` and `restart` share.
+
+use agents::cli::out::Tone;
+use agents::cli::{Error, Result, out};
+use agents::contract::manifest::Commands;
+
+use super::Context;
+use crate::harness::cache;
+use crate::ops::{drive, parallel};
+use crate::registry::select::Select;
+use crate::registry::{Project, Registry};
+
+/// One thing to do with a project, in words and as a command of its engine's.
+pub struct Deed {
+    /// `start`
+    pub verb: &'static str,
+    /// `started`
+    pub done: &'static str,
+    /// The commands, in order.
+    pub commands: fn(&Commands) -> Vec<(&'static str, Option<&Vec<String>>)>,
+}
+
+/// Does it to every selected project; each failure is told at the end, none stops the others.
+pub fn run(select: &Select, dry_run: bool, json: bool, deed: &Deed, ctx: &Context) -> Result<()> {
+    let registry = ctx.registry()?;
+    let projects = select.resolve(&registry)?;
+    if dry_run {
+        for project in &projects {
+            for argv in argvs(&registry, project, deed)? {
+                out::fact(format!("{}: {}", project.name, argv.join(" ")));
+            }
+        }
+        return Ok(());
+    }
+    if projects.iter().any(|p| registry.harness_of(p).is_ok_and(|h| h.url.is_none())) {
+        cache::seed()?;
+    }
+    let results = parallel::each(&projects, |project| {
+        let result = one(&registry, project, deed);
+        if result.is_ok() && !json {
+            out::say(out::Text::of(Tone::Good, deed.done).and(Tone::Plain, format!(" {}", project.name)));
+        }
+        result
+    });
+    if json {
+        let facts: Vec<serde_json::Value> = projects
+            .iter()
+            .zip(&results)
+            .map(|(p, r)| serde_json::json!({ "name": p.name, "done": r.is_ok(), "error": r.as_ref().err().map(ToString::to_string) }))
+            .collect();
+        out::json(&facts);
+    }
+    let failed: Vec<Error> =
+        projects.iter().zip(results).filter_map(|(p, r)| r.err().map(|e| e.of(format!("project {}", p.name)))).collect();
+    match Error::all(failed) {
+        Some(error) => Err(Error { kind: agents::cli::Kind::Failed, ..error }),
+        None => Ok(()),
+    }
+}
+
+fn argvs(registry: &Registry, project: &Project, deed: &Deed) -> Result<Vec<Vec<String>>> {
+    let folder = super::inside::folder(project)?;
+    let harness = registry.harness_of(project)?;
+    let commands = drive::commands(harness, folder)?;
+    (deed.commands)(&commands)
+        .into_iter()
+        .map(|(name, argv)| {
+            argv.cloned().ok_or_else(|| {
+                Error::failed(format!("harness {} has no `{name}` command", harness.name))
+                    .hint(format!("its engine.toml gives none: add {name} = [\"…\"] to [harness.{}] in {}", harness.name, registry.path.display()))
+            })
+        })
+        .collect()
+}
+
+fn one(registry: &Registry, project: &Project, deed: &Deed) -> Result<()> {
+    let folder = super::inside::folder(project)?;
+    for argv in argvs(registry, project, deed)? {
+        drive::run(&argv, folder, &format!("could not {}", deed.verb))?;
+    }
+    Ok(())
+}
