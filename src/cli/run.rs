@@ -66,8 +66,11 @@ fn argvs(registry: &Registry, project: &Project, deed: &Deed) -> Result<Vec<Vec<
         .into_iter()
         .map(|(name, argv)| {
             argv.cloned().ok_or_else(|| {
-                Error::failed(format!("harness {} has no `{name}` command", harness.name))
-                    .hint(format!("its engine.toml gives none: add {name} = [\"…\"] to [harness.{}] in {}", harness.name, registry.path.display()))
+                Error::failed(format!("harness {} has no `{name}` command", harness.name)).hint(format!(
+                    "its engine.toml gives none: add {name} = [\"…\"] to [harness.{}] in {}",
+                    harness.name,
+                    registry.path.display()
+                ))
             })
         })
         .collect()
