@@ -1,6 +1,6 @@
 //! The log on disk: a terminal's output as it came, in two segments, and beside it an index of what the bytes alone don't tell.
 //!
-//! The index (`.log.index`) is lines: `{file} {offset} {what}`, the file named by its inode, so that no order of renames and writes in
+//! The index (`.log.index`) is lines: `{file} {offset} {what} ;`, the file named by its inode, so that no order of renames and writes in
 //! which a process may die leaves a wrong one. A torn or foreign line is skipped. Whatever is missing, the bytes are still readable.
 
 use std::io;
@@ -112,7 +112,7 @@ impl Log {
             Mark::Reset => "reset".to_owned(),
         };
         // The newline first closes what a dying process may have left without one.
-        let line = format!("\n{} {} {what}\n", self.file.id(), self.file.len_bytes());
+        let line = format!("\n{} {} {what} ;\n", self.file.id(), self.file.len_bytes());
         if let Err(e) = fs::append(&self.index(), line.as_bytes()) {
             self.shed(&e);
         }
@@ -183,6 +183,7 @@ impl Segment {
 fn marks_of(index: &str, id: u64, len: u64) -> Vec<(u64, Mark)> {
     let mut marks = vec![];
     for line in index.lines() {
+        let Some(line) = line.strip_suffix(" ;") else { continue };
         let mut words = line.split(' ');
         if words.next().and_then(|w| w.parse().ok()) != Some(id) {
             continue;

@@ -7,6 +7,7 @@ mod answer;
 pub mod client;
 mod log;
 mod modes;
+mod plain;
 mod recorder;
 mod replay;
 mod scan;

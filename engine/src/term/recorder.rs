@@ -6,9 +6,10 @@ use std::path::Path;
 use super::answer::Question;
 use super::log::{Log, Mark, Piece};
 use super::modes::Modes;
+use super::plain;
 use super::replay::Replay;
 use super::scan::{Scanner, Sequence, Sink};
-use crate::core::limits::SCREEN_UNUSED_BYTES_MAX;
+use crate::core::limits::{SCREEN_UNUSED_BYTES_MAX, TERMINAL_CELLS_MAX};
 use crate::os::pty::Size;
 
 /// Keeps a terminal's output on disk and its modes in memory; computes the screen when it is asked for.
@@ -136,6 +137,9 @@ impl Recorder {
     /// The last `lines` lines of scrollback and the screen; `styled` keeps colours.
     pub fn capture(&mut self, lines: usize, styled: bool) -> Vec<u8> {
         let keep = lines + usize::from(self.size.rows);
+        if !styled && let Some(text) = self.tail(keep).and_then(|tail| tail.text(self.size.cols, keep)) {
+            return text;
+        }
         self.replay(keep).into_lines(styled)
     }
 
@@ -151,6 +155,17 @@ impl Recorder {
             |kept| kept.replay,
         );
         &mut self.screen.insert(Screen { replay, unused_bytes: 0 }).replay
+    }
+
+    /// The log's end, where it holds lines only.
+    fn tail(&self, keep: usize) -> Option<plain::Tail> {
+        let placed = self.modes.alternate_screen || self.modes.scroll_region || self.modes.origin || !self.scanner.is_ground();
+        let size = self.size;
+        let odd = size.rows == 0 || size.cols == 0 || size.rows.max(size.cols) > TERMINAL_CELLS_MAX;
+        if placed || odd || self.log.incomplete.is_some() {
+            return None;
+        }
+        plain::tail(&self.log.segments(), size, keep).ok().flatten()
     }
 
     /// The whole log, played. What cannot be read is missing in it.
@@ -259,8 +274,98 @@ mod tests {
         assert_eq!(r.output(b"\x1b[6n"), b"\x1b[1;4R");
     }
 
+    fn small(folder: &tempfile::TempDir, segment_bytes: u64) -> Recorder {
+        let path = folder.path().join("int-1.log");
+        Recorder::over(Log::with_segments_of(&path, segment_bytes).unwrap(), SIZE).unwrap()
+    }
+
+    fn slowly(recorder: &Recorder, keep: usize) -> String {
+        String::from_utf8(recorder.replay(keep).into_lines(false)).unwrap()
+    }
+
+    /// `cargo test --release -p agents --lib measure -- --ignored --nocapture`
+    #[test]
+    #[ignore = "prints how long things take"]
+    #[allow(clippy::disallowed_macros)]
+    fn measure() {
+        let folder = tempfile::tempdir().unwrap();
+        let size = Size { rows: 50, cols: 80 };
+        let mut r = Recorder::open(&folder.path().join("int-1.log"), size).unwrap();
+        let timed = |what: &str, work: &mut dyn FnMut() -> usize| {
+            let begun = std::time::Instant::now();
+            let bytes = work();
+            println!("{what}: {:?} ({bytes} bytes)", begun.elapsed());
+        };
+        let line = format!("{}\r\n", "a line of seventy characters ".repeat(3).get(..70).unwrap());
+        let chunk = line.repeat(4096 / line.len());
+        timed("output of 100 MB", &mut || (0..100_000_000 / chunk.len()).map(|_| r.output(chunk.as_bytes()).len()).sum());
+        timed("capture of 2,000 lines", &mut || r.capture(2000, false).len());
+        timed("capture of 50,000 lines", &mut || r.capture(50_000, false).len());
+        timed("capture of 2,000 lines, styled", &mut || r.capture(2000, true).len());
+        timed("redraw", &mut || r.redraw().len());
+        timed("redraw again", &mut || r.redraw().len());
+        timed("open", &mut || Recorder::open(&folder.path().join("int-1.log"), size).map_or(0, |_| 0));
+    }
+
+    fn pieces() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-z ]{0,30}\r\n",
+            "[a-z ]{0,30}\r\n",
+            Just("\x1b[31m".to_owned()),
+            Just("\x1b[m".to_owned()),
+            Just("\tx".to_owned()),
+            Just("\u{65e5}\u{672c}".to_owned()),
+            Just("e\u{301}".to_owned()),
+            Just("over\rwritten".to_owned()),
+        ]
+    }
+
+    fn screens() -> impl Strategy<Value = String> {
+        prop_oneof![
+            pieces(),
+            Just("\x1b[2J\x1b[H".to_owned()),
+            Just("\x1b[3;5H".to_owned()),
+            Just("\x1b[?1049h".to_owned()),
+            Just("\x1b[?1049l".to_owned()),
+            Just("\x1b[?2004h".to_owned()),
+            Just("\x1b[2;4r".to_owned()),
+            Just("\x1b]2;a title\x07".to_owned()),
+            Just("\x1b[6n".to_owned()),
+        ]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #[test]
+        fn lines_read_from_the_end_are_what_a_replay_shows(parts in proptest::collection::vec(pieces(), 300..700), lines in 0usize..40) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut r = small(&folder, 2000);
+            for part in &parts {
+                r.output(part.as_bytes());
+            }
+            let slow = slowly(&r, lines + 6);
+            prop_assert_eq!(text(&mut r, lines), slow);
+        }
+
+        #[test]
+        fn where_the_output_is_cut_and_who_records_it_makes_no_difference(
+            parts in proptest::collection::vec(screens(), 0..60), cut in any::<prop::sample::Index>(),
+        ) {
+            let whole = parts.concat().into_bytes();
+            let at = cut.index(whole.len() + 1);
+            let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let mut a = recorder(&one);
+            let all = a.output(&whole);
+            let mut b = recorder(&two);
+            let mut answers = b.output(&whole[..at]);
+            let mut b = recorder(&two); // the one before was killed
+            answers.extend(b.output(&whole[at..]));
+            prop_assert_eq!(all, answers);
+            prop_assert_eq!(a.modes(), b.modes());
+            prop_assert_eq!(a.redraw(), b.redraw());
+            prop_assert_eq!(a.capture(20, true), b.capture(20, true));
+        }
+
         #[test]
         fn hostile_bytes_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let folder = tempfile::tempdir().unwrap();
@@ -271,6 +376,45 @@ mod tests {
             r.output(&bytes);
             r.redraw();
             r.capture(100, true);
+        }
+    }
+
+    #[test]
+    fn the_last_lines_outlive_every_change_of_segment() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut r = small(&folder, 1000);
+        for i in 0..1000 {
+            r.output(format!("line {i}\r\n").as_bytes());
+            assert!(text(&mut r, 10).ends_with(&format!("line {i}\n")), "after {i}");
+        }
+        let expected: String = (945..1000).map(|i| format!("line {i}\n")).collect();
+        assert_eq!(text(&mut r, 50), expected);
+        assert!(std::fs::read_to_string(folder.path().join("int-1.log.index")).unwrap().len() < 2000);
+    }
+
+    #[test]
+    fn a_torn_or_missing_index_costs_nothing_but_what_stood_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        recorder(&folder).output(b"before\r\n");
+        let index = folder.path().join("int-1.log.index");
+        let text_of = std::fs::read(&index).unwrap();
+        for len in 0..text_of.len() {
+            std::fs::write(&index, &text_of[..len]).unwrap();
+            assert_eq!(text(&mut recorder(&folder), 5), "before\n", "index cut at {len}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_keeps_memory_and_log_flat() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut r = small(&folder, 10_000);
+        r.output(b"\x1b]52;c;");
+        for _ in 0..1000 {
+            r.output(&[b'A'; 1000]);
+        }
+        assert!(r.scanner.held().is_empty());
+        for suffix in ["", ".1"] {
+            assert!(std::fs::metadata(folder.path().join(format!("int-1.log{suffix}"))).unwrap().len() < 14_000);
         }
     }
 }

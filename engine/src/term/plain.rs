@@ -1,0 +1,165 @@
+//! The end of a log that needs no replay from its beginning: lines that were printed one below the other.
+//!
+//! Where only such lines stand, what is above the last of them has scrolled away; so a screen and any scrollback are known from a stretch
+//! at the end, and as plain text without a terminal at all. Anything else in the stretch, and the whole log is replayed.
+
+use std::io;
+
+use unicode_width::UnicodeWidthChar;
+
+use super::log::{Mark, Segment};
+use super::replay::ROWS_GIVEN_BACK;
+use super::scan::{Scanner, Sequence, Sink};
+use crate::os::pty::Size;
+
+const READ_BYTES: u64 = 512 << 10;
+
+/// The end of a log, from the beginning of a line.
+pub(super) struct Tail {
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The stretch that tells the last `keep` rows; `None` where it is not to be had, or holds more than lines.
+pub(super) fn tail(segments: &[Segment], size: Size, keep: usize) -> io::Result<Option<Tail>> {
+    // Rows that stood on the screen before the stretch began may show through until they have scrolled away.
+    let wanted = keep + 2 * usize::from(size.rows) + ROWS_GIVEN_BACK;
+    let mut parts: Vec<Vec<u8>> = vec![];
+    let mut lines = 0;
+    for segment in segments.iter().rev() {
+        let mut end = segment.len;
+        while end > 0 && lines <= wanted {
+            let start = end.saturating_sub(READ_BYTES);
+            if changes_within(segment, start, size) {
+                return Ok(None);
+            }
+            let part = segment.read(start, end)?;
+            lines += part.iter().filter(|b| **b == b'\n').count();
+            parts.push(part);
+            end = start;
+        }
+        if lines <= wanted && changes_within(segment, 0, size) {
+            return Ok(None);
+        }
+    }
+    if lines <= wanted {
+        return Ok(None);
+    }
+    parts.reverse();
+    let mut bytes = parts.concat();
+    let spare = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(lines - wanted - 1).map_or(0, |(at, _)| at);
+    if spare == 0 || bytes[spare - 1] != b'\r' {
+        return Ok(None);
+    }
+    bytes.drain(..=spare);
+    let mut check = Lines { only: true };
+    Scanner::new().feed(&bytes, &mut check);
+    Ok(check.only.then_some(Tail { bytes }))
+}
+
+/// Whether the terminal was not always of this size, with the same program, since `from`.
+fn changes_within(segment: &Segment, from: u64, size: Size) -> bool {
+    segment.marks.iter().any(|(at, mark)| match mark {
+        Mark::Resized(new) | Mark::Start { size: new, .. } => *at >= from && *new != size,
+        Mark::Reset => *at >= from,
+    }) || segment.marks.iter().rev().find_map(|(at, mark)| match mark {
+        Mark::Resized(new) | Mark::Start { size: new, .. } if *at <= from => Some(*new != size),
+        _ => None,
+    }) == Some(true)
+}
+
+/// Whether nothing but lines and colours is in a stretch.
+struct Lines {
+    only: bool,
+}
+
+impl Sink for Lines {
+    fn text(&mut self, bytes: &[u8]) {
+        self.only &= bytes.iter().all(|b| matches!(b, b'\n' | b'\r' | b'\t' | 0x20..=0x7e | 0x80..));
+    }
+
+    fn sequence(&mut self, bytes: &[u8]) {
+        self.only &= matches!(Sequence::of(bytes), Sequence::Csi { private: 0, intermediates: [], last: b'm', .. });
+    }
+}
+
+impl Tail {
+    /// The last `keep` rows as plain text, without the empty ones at the end; `None` where a line needs a terminal to tell what it shows.
+    pub(super) fn text(&self, cols: u16, keep: usize) -> Option<Vec<u8>> {
+        let mut page = Page { cols: usize::from(cols), out: Vec::with_capacity(self.bytes.len()), starts: vec![0], column: 0, gap: 0 };
+        let text = std::str::from_utf8(&self.bytes).ok()?;
+        let mut pieces = text.split('\n').peekable();
+        while let Some(line) = pieces.next() {
+            let whole = pieces.peek().is_some();
+            let line = if whole { line.strip_suffix('\r')?.trim_end_matches('\r') } else { line };
+            page.line(line)?;
+            if whole {
+                page.next_row();
+            }
+        }
+        let first = page.starts.len().saturating_sub(keep);
+        let mut out = page.out;
+        out.push(b'\n');
+        out.drain(..page.starts[first]);
+        while out.ends_with(b"\n\n") || out == b"\n" {
+            out.pop();
+        }
+        Some(out)
+    }
+}
+
+/// Rows as they fill.
+struct Page {
+    cols: usize,
+    out: Vec<u8>,
+    starts: Vec<usize>,
+    column: usize,
+    /// Blanks that are only there if something follows them.
+    gap: usize,
+}
+
+impl Page {
+    fn next_row(&mut self) {
+        self.out.push(b'\n');
+        self.starts.push(self.out.len());
+        (self.column, self.gap) = (0, 0);
+    }
+
+    fn line(&mut self, line: &str) -> Option<()> {
+        let mut chars = line.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '\x1b' => while chars.next()? != 'm' {},
+                '\t' => {
+                    let to = (self.column / 8 + 1) * 8;
+                    if to >= self.cols {
+                        return None;
+                    }
+                    self.gap += to - self.column;
+                    self.column = to;
+                }
+                ' ' => self.put(1, None),
+                '\r' | '\u{80}'..='\u{9f}' | '\u{fffd}' => return None,
+                ' '..='~' => self.put(1, Some(c)),
+                c => match c.width() {
+                    Some(width @ 1..=2) if width <= self.cols => self.put(width, Some(c)),
+                    _ => return None,
+                },
+            }
+        }
+        Some(())
+    }
+
+    fn put(&mut self, width: usize, c: Option<char>) {
+        if self.column + width > self.cols {
+            self.next_row();
+        }
+        self.column += width;
+        match c {
+            None => self.gap += 1,
+            Some(c) => {
+                self.out.resize(self.out.len() + std::mem::take(&mut self.gap), b' ');
+                self.out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+    }
+}
