@@ -4,16 +4,147 @@
 
 pub mod out;
 
+mod ask;
+mod attach;
+mod capture;
+mod check;
+mod completions;
+mod down;
+mod info;
+mod logs;
+mod look;
+mod man;
+mod place;
+mod restart;
+mod schema;
+mod send;
+mod status;
+mod transcript;
+mod up;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
 pub use crate::document;
 pub use crate::error::{Error, Kind, Place, Result};
 
-pub(crate) fn main() -> std::process::ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    match crate::drive::daemon(&args) {
-        Some(Err(e)) => {
-            out::error(&e);
-            std::process::ExitCode::from(e.kind.exit_code())
+/// Keeps a project's coding agents alive in terminals of their own.
+#[derive(Parser)]
+#[command(name = "agents", version, arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 100)]
+struct Cli {
+    /// Stand in this folder; `agents.toml` is looked for there and above
+    #[arg(short = 'C', global = true, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// No talk on stderr; errors are still said
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: out::Colour,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Up(up::Args),
+    Down(down::Args),
+    Restart(restart::Args),
+    Status(status::Args),
+    Attach(attach::Args),
+    Send(send::Args),
+    Capture(capture::Args),
+    Logs(logs::Args),
+    Why(why::Args),
+    Check(check::Args),
+    Info(info::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// Where the command stands.
+struct Context {
+    folder: PathBuf,
+}
+
+/// The whole command line as clap knows it, for pages and completions.
+fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+pub(crate) fn main() -> ExitCode {
+    let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let text: Vec<String> = args.iter().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    // Asked by every script and shell prompt, so before anything is built.
+    if matches!(text.as_slice(), [only] if only == "--version" || only == "-V") {
+        out::fact(concat!("agents ", env!("CARGO_PKG_VERSION")));
+        return ExitCode::SUCCESS;
+    }
+    let result = match crate::drive::daemon(&text) {
+        Some(result) => result,
+        None => Cli::try_parse_from(args).map_or_else(usage, run),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::error(&error);
+            ExitCode::from(error.kind.exit_code())
         }
-        Some(Ok(())) | None => std::process::ExitCode::SUCCESS,
+    }
+}
+
+/// Help goes to stdout; what clap does not take becomes an error like any other, through the gate.
+fn usage(error: clap::Error) -> Result<()> {
+    use clap::error::ErrorKind;
+    let text = error.render();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let page = if out::stdout_colour() { text.ansi().to_string() } else { text.to_string() };
+            out::raw(page.as_bytes());
+            Ok(())
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            out::say(text.to_string().trim_end());
+            Err(Error::usage("a command is needed"))
+        }
+        _ => {
+            let plain = text.to_string();
+            Err(Error::usage(plain.trim_start_matches("error: ").trim_end()))
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    out::set_quiet(cli.quiet);
+    out::set_colour(cli.color);
+    let here = crate::os::env::current_dir()?;
+    let context = Context { folder: cli.directory.map_or(here.clone(), |d| here.join(d)) };
+    match cli.verb {
+        Verb::Up(args) => up::run(&context, &args),
+        Verb::Down(args) => down::run(&context, &args),
+        Verb::Restart(args) => restart::run(&context, &args),
+        Verb::Status(args) => status::run(&context, &args),
+        Verb::Attach(args) => attach::run(&context, &args),
+        Verb::Send(args) => send::run(&context, &args),
+        Verb::Capture(args) => capture::run(&context, &args),
+        Verb::Logs(args) => logs::run(&context, &args),
+        Verb::Why(args) => why::run(&context, &args),
+        Verb::Check(args) => check::run(&context, &args),
+        Verb::Info(args) => info::run(&context, &args),
+        Verb::Schema(args) => schema::run(&args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_holds_together() {
+        super::command().debug_assert();
     }
 }

@@ -123,6 +123,12 @@ impl Text {
         self.0.push((tone, text.into()));
         self
     }
+    /// Adds another text's pieces.
+    #[must_use]
+    pub fn join(mut self, other: Text) -> Text {
+        self.0.extend(other.0);
+        self
+    }
     /// Columns it takes on a terminal.
     pub fn width(&self) -> usize {
         self.0.iter().map(|(_, t)| clean(t).width()).sum()
@@ -183,6 +189,11 @@ impl Table {
         };
         self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Whether stdout is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// Whether stdout gets colours: `--color`, else a terminal, and NO_COLOR unset.

@@ -82,7 +82,8 @@ pub fn main(layout: Layout) -> Result<()> {
     watchdog.work();
     // Whoever started it for a reason is in the socket's queue by now or comes before the first pause.
     let mut asked = false;
-    while !(asked && watchdog.watch.is_idle() && watchdog.clients.is_empty()) {
+    // Those who only watch do not keep it: they wait for the next one by themselves.
+    while !(asked && watchdog.watch.is_idle() && watchdog.clients.iter().all(|c| c.subscribed)) {
         asked |= watchdog.turn(&listener)?;
     }
     watchdog.log("watchdog", "", "nothing is wanted any more");

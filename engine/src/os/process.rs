@@ -364,6 +364,25 @@ pub fn run_holding(run: &Run<'_>, held: Option<BorrowedFd<'_>>) -> io::Result<Ou
     Ok(Output { code, stdout: output.stdout.clone(), stderr: output.stderr.clone() })
 }
 
+/// Waits until the process behind a descriptor has ended. False: it has not by `deadline` (monotonic).
+pub fn wait_for_end(process: &OwnedFd, deadline: std::time::Duration) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    loop {
+        let left = deadline.saturating_sub(super::clock::monotonic());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)) {
+            Ok(ended) => return Ok(ended > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// A fresh random UUID (version 4), from the kernel.
+pub fn fresh_uuid() -> io::Result<String> {
+    Ok(super::fs::read_to_string(Path::new("/proc/sys/kernel/random/uuid"))?.trim().to_owned())
+}
+
 /// Becomes another program: returns only if that failed.
 pub fn exec(argv: &[String], folder: &Path) -> io::Error {
     let [program, args @ ..] = argv else { return io::Error::new(io::ErrorKind::InvalidInput, "an empty command") };

@@ -4,11 +4,16 @@ use std::path::{Path, PathBuf};
 
 use crate::contract::layout::Layout;
 use crate::error::{Error, Result};
-use crate::os::fs;
 use crate::os::lock::Lock;
+use crate::os::{env, fs};
+use crate::store::project::Project;
 
-/// Makes and checks the folders of the project in `folder` (canonical). Cheap when all is there.
-pub(crate) fn prepare_at(folder: &Path, layout: &Layout) -> Result<()> {
+/// Makes and checks the project's folders. Cheap when all is there.
+pub(crate) fn prepare(project: &Project) -> Result<()> {
+    prepare_at(&project.folder, &project.layout)
+}
+
+fn prepare_at(folder: &Path, layout: &Layout) -> Result<()> {
     match origin(&layout.data)? {
         Some(path) if path == folder => {}
         Some(path) => return Err(collision(folder, &path, &layout.data)),
@@ -42,6 +47,19 @@ fn launches(layout: &Layout) -> PathBuf {
 /// Errors of `private_dir` say what is wrong with which folder; this says what to do.
 fn not_private(error: std::io::Error) -> Error {
     Error::from(error).hint("`chmod 700` it if it is yours; if not, set AGENTS_HOME or XDG_RUNTIME_DIR to a folder of your own")
+}
+
+/// Where the data of the project in `folder` (canonical) lies, by what stands in `.origin` and not by the project's name: for when `agents.toml` cannot
+/// be read. None: it has never run.
+pub(crate) fn find(folder: &Path) -> Result<Option<Layout>> {
+    let (home, runtime) = (env::agents_home(), env::agents_runtime());
+    let hash = crate::contract::layout::hash(folder);
+    for name in fs::list(&home)?.iter().filter(|name| name.starts_with(&format!("{hash}-"))) {
+        if origin(&home.join(name))?.as_deref() == Some(folder) {
+            return Ok(Some(Layout::from_folders(&home.join(name), &runtime.join(&hash))));
+        }
+    }
+    Ok(None)
 }
 
 /// The project that a data folder belongs to.

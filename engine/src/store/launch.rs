@@ -16,11 +16,6 @@ pub(crate) fn read(layout: &Layout, id: &str) -> Result<Launch> {
     })
 }
 
-/// Writes them all durably.
-pub(crate) fn write_many(layout: &Layout, launches: &[Launch]) -> Result<()> {
-    super::write(layout, launches, &[])
-}
-
 pub(super) fn file(layout: &Layout, launch: &Launch) -> Result<(PathBuf, Vec<u8>)> {
     let json = serde_json::to_vec_pretty(launch).map_err(|e| Error::failed(format!("session {}: {e}", launch.session)))?;
     Ok((layout.launch(&launch.session), json))

@@ -1,0 +1,135 @@
+//! Questions to the daemons, each with a time limit: a daemon that hangs must not hang the command too.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
+use crate::contract::layout::Layout;
+use crate::contract::status::{AgentStatus, EngineStatus};
+use crate::error::{Error, Result};
+use crate::os::clock::monotonic;
+use crate::os::socket::{Frame, Stream};
+
+/// What a daemon answers from memory.
+const AT_ONCE: Duration = Duration::from_secs(5);
+/// Ending an agent takes its grace, starting one what its machine needs.
+const SETTLED: Duration = Duration::from_secs(120);
+
+fn queue(stream: &mut Stream, message: &impl Serialize) -> Result<()> {
+    let bytes = serde_json::to_vec(message).map_err(|e| Error::failed(e.to_string()))?;
+    stream.queue(JSON, &bytes, vec![]);
+    stream.flush_by(monotonic() + AT_ONCE).map_err(|e| silent(stream, "the daemon", &e))
+}
+
+fn silent(stream: &Stream, who: &str, error: &std::io::Error) -> Error {
+    let pid = stream.peer_pid().map(|p| format!(" (pid {p})")).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
+            Error::failed(format!("{who}{pid} ended before it had answered")).hint("run the same command again")
+        }
+        ErrorKind::TimedOut => Error::failed(format!("{who}{pid} does not answer"))
+            .hint("it may be stopped or the machine overloaded; when killed it is replaced, and the agents live on"),
+        _ => Error::failed(format!("{who}{pid}: {error}")),
+    }
+}
+
+fn frame(stream: &mut Stream, who: &str, limit: Duration) -> Result<Frame> {
+    stream.next_by(monotonic() + limit).map_err(|e| silent(stream, who, &e))
+}
+
+fn answer<T: DeserializeOwned>(stream: &mut Stream, who: &str, limit: Duration) -> Result<T> {
+    let frame = frame(stream, who, limit)?;
+    serde_json::from_slice(&frame.payload).map_err(|e| {
+        Error::failed(format!("{who} answered something else than was asked: {e}")).hint("it is of another version: `agents restart`")
+    })
+}
+
+const WATCHDOG: &str = "the watchdog";
+
+/// The whole project's state, by its watchdog; none where none runs.
+pub(super) fn status(layout: &Layout) -> Result<Option<EngineStatus>> {
+    let Ok(mut stream) = Stream::connect(&layout.watchdog_socket()) else { return Ok(None) };
+    queue(&mut stream, &ToWatchdog::Status)?;
+    match answer(&mut stream, WATCHDOG, AT_ONCE)? {
+        FromWatchdog::Status { status } => Ok(Some(status)),
+        FromWatchdog::Settled { .. } => Err(Error::failed("the watchdog answered something else than was asked")),
+        FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
+    }
+}
+
+/// Asks the watchdog to act, and waits until all of it has come to rest.
+pub(super) fn settle(stream: &mut Stream, message: &ToWatchdog) -> Result<Vec<AgentStatus>> {
+    queue(stream, message)?;
+    match answer(stream, WATCHDOG, SETTLED)? {
+        FromWatchdog::Settled { sessions } => Ok(sessions),
+        FromWatchdog::Status { .. } => Err(Error::failed("the watchdog answered something else than was asked")),
+        FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
+    }
+}
+
+/// A connection on which the watchdog sends its status at every change; none where none runs.
+pub(super) fn subscribe(layout: &Layout) -> Result<Option<Stream>> {
+    let Ok(mut stream) = Stream::connect(&layout.watchdog_socket()) else { return Ok(None) };
+    queue(&mut stream, &ToWatchdog::Subscribe)?;
+    Ok(Some(stream))
+}
+
+/// A session's host, or why there is nobody to talk to.
+fn host(layout: &Layout, session: &str) -> Result<Stream> {
+    Stream::connect(&layout.host_socket(session)).map_err(|e| match e.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => not_running(session),
+        _ => Error::from(e),
+    })
+}
+
+pub(super) fn not_running(session: &str) -> Error {
+    Error::failed(format!("session {session} is not running")).hint(format!("`agents why {session}` says why, `agents up` starts it"))
+}
+
+fn who(session: &str) -> String {
+    format!("the host of {session}")
+}
+
+/// What a session's host says of it.
+pub(super) fn report(layout: &Layout, session: &str) -> Result<AgentStatus> {
+    let mut stream = host(layout, session)?;
+    queue(&mut stream, &ToHost::Status)?;
+    match answer(&mut stream, &who(session), AT_ONCE)? {
+        FromHost::Report { status, .. } => Ok(status),
+        FromHost::Failed { reason } => Err(Error::failed(reason)),
+        FromHost::Taken | FromHost::Done | FromHost::Detached { .. } => {
+            Err(Error::failed(format!("{} answered something else than was asked", who(session))))
+        }
+    }
+}
+
+/// Gives the agent a text; returns when it has taken it.
+pub(super) fn send(layout: &Layout, session: &str, text: String, submit: bool, limit: Duration) -> Result<()> {
+    let mut stream = host(layout, session)?;
+    queue(&mut stream, &ToHost::Send { text, submit, timeout_ms: limit.as_millis() as u64 })?;
+    match answer(&mut stream, &who(session), limit + AT_ONCE)? {
+        FromHost::Taken => Ok(()),
+        FromHost::Failed { reason } => {
+            Err(Error::failed(format!("session {session} has not taken the text: {reason}")).hint(format!("agents capture {session}")))
+        }
+        FromHost::Detached { reason } => Err(Error::failed(format!("session {session} has not taken the text: {reason}"))),
+        FromHost::Report { .. } | FromHost::Done => Err(Error::failed(format!("{} answered something else than was asked", who(session)))),
+    }
+}
+
+/// The last `lines` lines above the screen, and the screen.
+pub(super) fn capture(layout: &Layout, session: &str, lines: usize, styled: bool) -> Result<Vec<u8>> {
+    let mut stream = host(layout, session)?;
+    queue(&mut stream, &ToHost::Capture { lines, styled })?;
+    let frame = frame(&mut stream, &who(session), AT_ONCE * 6)?;
+    if frame.kind != JSON {
+        return Ok(frame.payload);
+    }
+    match serde_json::from_slice(&frame.payload) {
+        Ok(FromHost::Failed { reason }) => Err(Error::failed(reason)),
+        Ok(_) | Err(_) => Err(Error::failed(format!("{} answered something else than was asked", who(session)))),
+    }
+}

@@ -1,0 +1,50 @@
+//! `agents attach`
+
+use super::place::Place;
+use super::{Context, look, out};
+use crate::contract::status::State;
+use crate::error::{Error, Result};
+use crate::term::client::{self, DetachKey, Detached};
+
+/// Join an agent's terminal; the detach key is shown
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The agent or the session; without it, the only one that runs
+    #[arg(value_name = "AGENT|SESSION")]
+    name: Option<String>,
+    /// The key that detaches
+    #[arg(long, value_name = "KEY", default_value_t)]
+    detach_key: DetachKey,
+    /// Only look: what is typed is not sent
+    #[arg(short, long)]
+    read_only: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    let place = Place::find(context)?;
+    let session = match &args.name {
+        Some(name) => place.session(name)?.session,
+        None => only(&place)?,
+    };
+    match client::attach(&place.layout.host_socket(&session), &session, args.detach_key, args.read_only)? {
+        Detached::ByKey => {
+            out::say(format!("detached from {session}, which goes on"));
+            Ok(())
+        }
+        Detached::Ended { reason } => Err(Error::failed(format!("{session}: {reason}")).hint(format!("agents why {session}"))),
+        Detached::Signal(signal) => Err(Error::failed(format!("detached from {session} by {}", crate::os::signal::name(signal)))),
+    }
+}
+
+fn only(place: &Place) -> Result<String> {
+    let status = look::state(place)?;
+    let mut running = status.agents.into_iter().filter(|a| matches!(a.state, State::Up | State::Starting | State::Limited));
+    match (running.next(), running.next()) {
+        (Some(agent), None) => Ok(agent.session),
+        (None, _) => Err(Error::failed("no agent is running").hint("agents up")),
+        (Some(first), Some(second)) => {
+            let names: Vec<String> = [first, second].into_iter().chain(running).map(|a| a.name).collect();
+            Err(Error::usage(format!("which one? Running are: {}", names.join(", "))).hint(format!("agents attach {}", names[0])))
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `agents down`
+
+use std::time::Duration;
+
+use super::place::{Place, command_lock};
+use super::{Context, ask, out, up};
+use crate::contract::control::ToWatchdog;
+use crate::contract::layout::Layout;
+use crate::contract::status::State;
+use crate::drive::start;
+use crate::error::{Error, Result};
+use crate::os::lock::Lock;
+use crate::os::process::ProcessId;
+use crate::os::socket::Stream;
+use crate::os::{clock, fs};
+use crate::store::meta::{self, Meta, Wanted};
+
+/// Stop the project's agents, or these, with all they have started; nothing survives
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[arg(value_name = "AGENT|SESSION")]
+    agents: Vec<String>,
+}
+
+/// How long the watchdog may take to go once nothing is wanted. Somebody who watches may hold it; that is no failure.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    let place = Place::find(context)?;
+    let layout = &place.layout;
+    if !fs::is_dir(&layout.data) {
+        return nothing();
+    }
+    fs::private_dir(layout.runtime.parent().unwrap_or(&layout.runtime))?;
+    fs::private_dir(&layout.runtime)?;
+    let _lock = command_lock(layout, "down")?;
+    let chosen = place.chosen(&args.agents)?;
+    let changed: Vec<Meta> = chosen.iter().filter(|m| m.wanted == Wanted::Up).map(|m| Meta { wanted: Wanted::Down, ..m.clone() }).collect();
+    meta::write_many(layout, &changed)?;
+    // Whoever holds one of the locks must go, whatever was wanted before.
+    let alive = |m: &&Meta| held(layout, m);
+    if changed.is_empty() && !chosen.iter().any(|m| alive(&m)) {
+        return nothing();
+    }
+    let sessions: Vec<String> = chosen.iter().filter(|m| m.wanted == Wanted::Up || alive(m)).map(|m| m.session.clone()).collect();
+    let mut watchdog = start::watchdog(layout)?;
+    let settled = ask::settle(&mut watchdog, &ToWatchdog::Settle { sessions })?;
+    up::show(&settled);
+    farewell(layout, watchdog)?;
+    let survivors = settled.iter().filter(|a| a.state != State::Down).map(|a| {
+        let why = if a.reason.is_empty() { String::new() } else { format!(": {}", a.reason) };
+        Error::failed(format!("agent {} ({}) is still {}{why}", a.name, a.session, a.state.word())).hint(format!("agents why {}", a.session))
+    });
+    Error::all(survivors.collect()).map_or(Ok(()), Err)
+}
+
+fn nothing() -> Result<()> {
+    out::say("nothing was running");
+    Ok(())
+}
+
+fn held(layout: &Layout, meta: &Meta) -> bool {
+    // What cannot be told counts as alive: then the watchdog looks closer.
+    let held = |path: std::path::PathBuf| Lock::is_held(&path).unwrap_or(true);
+    held(layout.host_lock(&meta.session)) || held(layout.agent_lock(&meta.session))
+}
+
+/// Waits for the watchdog's end where nothing is wanted any more, so that no process is left when the command returns.
+fn farewell(layout: &Layout, watchdog: Stream) -> Result<()> {
+    if meta::list(layout)?.iter().any(|m| m.wanted == Wanted::Up) {
+        return Ok(());
+    }
+    let process = watchdog.peer_pid().and_then(ProcessId::of).and_then(ProcessId::open);
+    drop(watchdog);
+    if let Some(process) = process {
+        crate::os::process::wait_for_end(&process, clock::monotonic() + FAREWELL)?;
+    }
+    Ok(())
+}

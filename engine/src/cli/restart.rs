@@ -1,0 +1,16 @@
+//! `agents restart`
+
+use super::{Context, up};
+use crate::contract::control::ToWatchdog;
+use crate::error::Result;
+
+/// End the project's agents, or these, and start them anew, by what agents.toml says now; conversations go on
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[arg(value_name = "AGENT")]
+    agents: Vec<String>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    up::bring(context, &args.agents, "restart", |sessions| ToWatchdog::Restart { sessions })
+}

@@ -1,0 +1,162 @@
+//! `agents status`
+
+use std::time::Duration;
+
+use super::out::{self, Table, Text, Tone};
+use super::place::Place;
+use super::{Context, ask, look};
+use crate::contract::control::FromWatchdog;
+use crate::contract::status::{Activity, AgentStatus, EngineStatus, State};
+use crate::error::{Error, Result};
+use crate::os::clock;
+use crate::os::follow::Changes;
+use crate::os::lock::Lock;
+use crate::store::instance;
+
+/// Show what each agent is and does
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// As JSON; with --watch one line at every change
+    #[arg(long)]
+    json: bool,
+    /// Stay, and show every change as it happens
+    #[arg(short, long)]
+    watch: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    let place = Place::find(context)?;
+    if let Err(error) = &place.project {
+        out::warn(&format!("agents.toml is invalid, so only what has run is shown: {}", error.message));
+    }
+    if args.watch {
+        return watch(&place, args.json);
+    }
+    let status = look::state(&place)?;
+    if args.json {
+        out::json(&status);
+    } else {
+        out::table(&table(&status, |since| look::age(since, clock::now())));
+    }
+    Ok(())
+}
+
+/// What a state looks like.
+pub(super) fn state_text(state: State) -> Text {
+    let tone = match state {
+        State::Up => Tone::Good,
+        State::Starting | State::Limited | State::Exited | State::Unknown => Tone::Warn,
+        State::Failing => Tone::Bad,
+        State::Down | State::Archived => Tone::Dim,
+    };
+    Text::of(tone, state.word())
+}
+
+fn activity_text(activity: Activity) -> Text {
+    match activity {
+        Activity::Working => Text::of(Tone::Good, "working"),
+        Activity::Waiting => Text::of(Tone::Accent, "waiting"),
+        Activity::Idle => "idle".into(),
+        Activity::Unknown => none(),
+    }
+}
+
+fn none() -> Text {
+    Text::of(Tone::Dim, "-")
+}
+
+fn table(status: &EngineStatus, since: impl Fn(jiff::Timestamp) -> String) -> Table {
+    let mut table = Table::new(&["NAME", "SESSION", "STATE", "ACTIVITY", "SINCE", "HEALS", "PID", "REASON"]);
+    for agent in status.agents.iter().chain(&status.sessions) {
+        let AgentStatus { name, session, state, activity, pid, heals, reason, .. } = agent;
+        table.row(vec![
+            Text::of(Tone::Strong, name),
+            if session.is_empty() { none() } else { session.as_str().into() },
+            state_text(*state),
+            activity_text(*activity),
+            agent.since.map_or_else(none, |at| since(at).into()),
+            if *heals > 0 { Text::of(Tone::Warn, heals.to_string()) } else { "0".into() },
+            pid.map_or_else(none, |pid| pid.to_string().into()),
+            reason.as_str().into(),
+        ]);
+    }
+    table
+}
+
+/// Shows every change; where no watchdog runs, waits until one does. Nothing wakes it in between, so moments are shown, not ages.
+fn watch(place: &Place, json: bool) -> Result<()> {
+    const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
+    if let Ok(project) = &place.project {
+        instance::prepare(project)?;
+    }
+    let layout = &place.layout;
+    let socket = layout.watchdog_socket().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    loop {
+        let mut changes = Changes::of(&layout.runtime)?;
+        // Whoever starts a watchdog holds this lock until it listens.
+        drop(Lock::wait(&layout.start_lock())?);
+        let Some(mut stream) = ask::subscribe(layout)? else {
+            show(&look::state(place)?, json);
+            changes.wait(&socket)?;
+            continue;
+        };
+        while let Ok(frame) = stream.next_by(clock::monotonic() + FOREVER) {
+            match serde_json::from_slice(&frame.payload) {
+                Ok(FromWatchdog::Status { status }) => show(&look::complete(status, &place.declared()), json),
+                Ok(FromWatchdog::Settled { .. } | FromWatchdog::Failed { .. }) => {}
+                Err(e) => return Err(Error::failed(format!("the watchdog sends what is not understood here: {e}"))),
+            }
+        }
+    }
+}
+
+fn show(status: &EngineStatus, json: bool) {
+    if json {
+        return out::json(status);
+    }
+    let text = table(status, |since| look::clock_time(since, clock::now())).render(out::stdout_colour());
+    if out::stdout_is_terminal() {
+        // From the top, each line erased to its end, then all below: no flicker.
+        let lines: String = text.lines().map(|line| format!("{line}\x1b[K\r\n")).collect();
+        out::raw(format!("\x1b[H{lines}\x1b[J").as_bytes());
+    } else {
+        out::raw(format!("{text}\n\n").as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glance_tells_it_all() {
+        let agent = |name: &str, state, reason: &str| AgentStatus {
+            name: name.into(),
+            session: "int-1".into(),
+            state,
+            activity: Activity::Unknown,
+            pid: Some(4711),
+            since: "2026-02-17T10:30:00Z".parse().ok(),
+            heals: 2,
+            reason: reason.into(),
+            backend: "shell".into(),
+        };
+        let mut never = agent("writer", State::Down, "never started");
+        (never.session, never.pid, never.since, never.heals) = (String::new(), None, None, 0);
+        let status = EngineStatus {
+            instance: "0123456789ab-web".into(),
+            project: "web".into(),
+            engine: crate::engine_version(),
+            watchdog: None,
+            agents: vec![agent("orchestrator", State::Up, ""), agent("tester", State::Failing, "ended with status 1\nat once"), never],
+            sessions: vec![],
+            tasks: Default::default(),
+        };
+        insta::assert_snapshot!(table(&status, |_| "5m".into()).render(false), @r"
+        NAME          SESSION  STATE    ACTIVITY  SINCE  HEALS  PID   REASON
+        orchestrator  int-1    up       -         5m     2      4711
+        tester        int-1    failing  -         5m     2      4711  ended with status 1␤at once
+        writer        -        down     -         -      0      -     never started
+        ");
+    }
+}

@@ -1,0 +1,171 @@
+//! `agents up`, and what `restart` shares with it.
+
+use std::collections::BTreeMap;
+
+use super::out::{self, Table, Text, Tone};
+use super::place::{command_lock, unknown};
+use super::{Context, ask, status};
+use crate::contract::control::ToWatchdog;
+use crate::contract::records::Launch;
+use crate::contract::status::{AgentStatus, State};
+use crate::drive::start;
+use crate::error::{Error, Result};
+use crate::os::clock;
+use crate::store::meta::{self, Meta, Wanted};
+use crate::store::project::Project;
+use crate::store::{self, instance, launch};
+
+/// Start the project's agents, or these; those that run are left alone
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[arg(value_name = "AGENT")]
+    agents: Vec<String>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    bring(context, &args.agents, "up", |sessions| ToWatchdog::Settle { sessions })
+}
+
+/// Set in a session's metadata once its agent has run: from then on its conversation is resumed, also after a boot.
+const STARTED_AT: &str = "startedAt";
+/// What owns the terminals.
+const RUNTIME: &str = "pty";
+
+/// Brings these agents up, all where none is named, in the way that `message` asks for. What could not be started is named, the rest is up.
+pub(super) fn bring(context: &Context, words: &[String], command: &str, message: impl Fn(Vec<String>) -> ToWatchdog) -> Result<()> {
+    let project = Project::find(&context.folder)?;
+    let layout = &project.layout;
+    instance::prepare(&project)?;
+    let _lock = command_lock(layout, command)?;
+    let (metas, damaged) = meta::survey(layout)?;
+    let names = chosen(&project, &metas, words)?;
+    let mut errors: Vec<Error> = vec![];
+    let mut sessions: Vec<Meta> = vec![];
+    let (mut new_metas, mut new_launches) = (vec![], vec![]);
+    for name in names {
+        match intend(&project, name, &metas, &damaged) {
+            Ok((meta, launch)) => {
+                if !metas.contains(&meta) {
+                    new_metas.push(meta.clone());
+                }
+                if launch::read(layout, &meta.session).ok().as_ref() != Some(&launch) {
+                    new_launches.push(launch);
+                }
+                sessions.push(meta);
+            }
+            Err(error) => errors.push(error.of(format!("agent {name}"))),
+        }
+    }
+    store::write(layout, &new_launches, &new_metas)?;
+    let mut settled = vec![];
+    if !sessions.is_empty() {
+        let mut watchdog = start::watchdog(layout)?;
+        settled = ask::settle(&mut watchdog, &message(sessions.iter().map(|m| m.session.clone()).collect()))?;
+    }
+    remember_started(&project, sessions, &settled)?;
+    mention_undeclared(&project, &metas);
+    show(&settled);
+    errors.extend(settled.iter().filter(|a| a.state != State::Up && a.state != State::Limited).map(not_up));
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// The declared agents that the words name: by themselves, or by their sessions.
+fn chosen<'a>(project: &'a Project, metas: &[Meta], words: &[String]) -> Result<Vec<&'a str>> {
+    let declared: Vec<&str> = project.config.agents.iter().map(|a| a.name.as_str()).collect();
+    if words.is_empty() {
+        return Ok(declared);
+    }
+    let mut chosen = vec![];
+    for word in words {
+        let by_session = || metas.iter().find(|m| m.session == *word).map(|m| m.agent.as_str());
+        let agent = declared.iter().find(|d| *d == word).or_else(|| declared.iter().find(|d| by_session() == Some(d)));
+        let Some(agent) = agent else {
+            let sessions = metas.iter().map(|m| m.session.as_str());
+            return Err(unknown(word, declared.iter().copied().chain(sessions)));
+        };
+        if !chosen.contains(agent) {
+            chosen.push(*agent);
+        }
+    }
+    Ok(chosen)
+}
+
+/// What the agent's session is to be: its metadata, and what its host starts. Reserves an id where it has none.
+fn intend(project: &Project, name: &str, metas: &[Meta], damaged: &[Error]) -> Result<(Meta, Launch)> {
+    let agent = project.agent(name).ok_or_else(|| unknown(name, std::iter::empty()))?;
+    let mut meta = match metas.iter().find(|m| m.agent == name) {
+        Some(meta) => meta.clone(),
+        // One of the unreadable could be this agent's, and it may run: a second one must not.
+        None if !damaged.is_empty() => {
+            let why = damaged.iter().map(|e| e.message.as_str()).collect::<Vec<_>>().join("; ");
+            return Err(Error::failed("whether it has a session cannot be told").because(why).hint(damaged[0].hints.join("; ")));
+        }
+        None => {
+            let fresh = Meta {
+                session: String::new(),
+                agent: name.into(),
+                backend: agent.backend.name.clone(),
+                project: project.config.name.clone(),
+                runtime: RUNTIME.into(),
+                wanted: Wanted::Up,
+                status: String::new(),
+                reason: String::new(),
+                created_at: clock::now(),
+                resume_id: None,
+                other: BTreeMap::new(),
+            };
+            meta::reserve(&project.layout, &project.config.prefix, fresh)?
+        }
+    };
+    if meta.backend != agent.backend.name {
+        // Another program knows nothing of that conversation.
+        meta.backend = agent.backend.name.clone();
+        meta.resume_id = None;
+        meta.other.remove(STARTED_AT);
+    }
+    if meta.resume_id.is_none() && agent.backend.mints_id {
+        meta.resume_id = Some(crate::os::process::fresh_uuid()?);
+    }
+    (meta.wanted, meta.status, meta.reason) = (Wanted::Up, String::new(), String::new());
+    let launch = project.launch(agent, &meta, meta.other.contains_key(STARTED_AT))?;
+    Ok((meta, launch))
+}
+
+fn remember_started(project: &Project, sessions: Vec<Meta>, settled: &[AgentStatus]) -> Result<()> {
+    let is_up = |meta: &Meta| settled.iter().any(|a| a.session == meta.session && a.state == State::Up);
+    let fresh = sessions.into_iter().filter(|m| is_up(m) && !m.other.contains_key(STARTED_AT));
+    let started: Vec<Meta> = fresh
+        .map(|mut meta| {
+            meta.other.insert(STARTED_AT.into(), clock::now().to_string());
+            meta
+        })
+        .collect();
+    if started.is_empty() { Ok(()) } else { meta::write_many(&project.layout, &started) }
+}
+
+fn mention_undeclared(project: &Project, metas: &[Meta]) {
+    let declared = |name: &str| project.config.agents.iter().any(|a| a.name == name);
+    for meta in metas.iter().filter(|m| m.wanted == Wanted::Up && !declared(&m.agent)) {
+        out::warn(&format!("{} still runs agent {}, which agents.toml no longer declares; `agents down {0}` ends it", meta.session, meta.agent));
+    }
+}
+
+fn not_up(agent: &AgentStatus) -> Error {
+    let why = if agent.reason.is_empty() { String::new() } else { format!(": {}", agent.reason) };
+    Error::failed(format!("agent {} ({}) is {}{why}", agent.name, agent.session, agent.state.word())).hint(format!("agents why {}", agent.name))
+}
+
+/// One line for each: who, where, what.
+pub(super) fn show(settled: &[AgentStatus]) {
+    if settled.is_empty() {
+        return;
+    }
+    let mut table = Table::default();
+    for agent in settled {
+        let mut row: Vec<Text> =
+            vec![Text::of(Tone::Strong, &agent.name), agent.session.as_str().into(), status::state_text(agent.state)];
+        row.push(agent.pid.map_or_else(Text::new, |pid| format!("pid {pid}").into()));
+        table.row(row);
+    }
+    out::table(&table);
+}

@@ -1,0 +1,93 @@
+//! `agents why`
+
+use serde::Serialize;
+
+use super::out::{self, Text, Tone};
+use super::place::Place;
+use super::{Context, logs, look, status};
+use crate::contract::records::Event;
+use crate::contract::status::{AgentStatus, State};
+use crate::error::Result;
+use crate::os::clock;
+use crate::store::events;
+
+/// Say why an agent is in its state: the reason, what happened before, its last words
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[arg(value_name = "AGENT|SESSION")]
+    name: String,
+    /// So many of the last events
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 12)]
+    events: usize,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    status: AgentStatus,
+    events: Vec<Event>,
+    /// The last lines of its output, where it does not run as wanted.
+    output: String,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    let place = Place::find(context)?;
+    let state = look::state(&place)?;
+    let named = |a: &&AgentStatus| a.name == args.name && a.session.is_empty();
+    let status = match state.agents.iter().find(named) {
+        Some(never_started) => never_started.clone(),
+        None => {
+            let session = place.session(&args.name)?.session;
+            let found = state.agents.iter().chain(&state.sessions).find(|a| a.session == session);
+            found.cloned().ok_or_else(|| super::ask::not_running(&session))?
+        }
+    };
+    let troubled = !matches!(status.state, State::Up) || status.heals > 0;
+    let (events, output) = if status.session.is_empty() {
+        (vec![], String::new())
+    } else {
+        let output = if troubled { logs::tail(&place.layout, &status.session, 10) } else { String::new() };
+        (events::tail(&place.layout, Some(&status.session), args.events), output)
+    };
+    let answer = Answer { status, events, output };
+    if args.json {
+        out::json(&answer);
+    } else {
+        show(&answer);
+    }
+    Ok(())
+}
+
+fn show(answer: &Answer) {
+    let now = clock::now();
+    let status = &answer.status;
+    let mut head = Text::of(Tone::Strong, &status.name);
+    if !status.session.is_empty() {
+        head = head.and(Tone::Plain, format!("  {}", status.session));
+    }
+    head = head.and(Tone::Plain, "  ").join(status::state_text(status.state));
+    if let Some(since) = status.since {
+        head = head.and(Tone::Plain, format!(" since {} ({} ago)", look::clock_time(since, now), look::age(since, now)));
+    }
+    if status.heals > 0 {
+        let times = if status.heals == 1 { "once".into() } else { format!("{} times", status.heals) };
+        head = head.and(Tone::Warn, format!(", brought back {times}"));
+    }
+    out::fact(head);
+    if !status.reason.is_empty() {
+        out::fact(Text::of(Tone::Dim, "because ").and(Tone::Plain, &status.reason));
+    }
+    for event in &answer.events {
+        let pid = event.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        let line = Text::of(Tone::Dim, format!("  {}  ", look::clock_time(event.at, now))).and(Tone::Accent, &event.what).and(Tone::Dim, pid);
+        out::fact(if event.why.is_empty() { line } else { line.and(Tone::Plain, format!("  {}", event.why)) });
+    }
+    if !answer.output.is_empty() {
+        out::fact(Text::of(Tone::Dim, "its last lines:"));
+        for line in answer.output.lines() {
+            out::fact(Text::of(Tone::Dim, "  │ ").and(Tone::Plain, line));
+        }
+    }
+}

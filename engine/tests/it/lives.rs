@@ -1,0 +1,189 @@
+//! Agents come up, come back, and go.
+
+use std::collections::BTreeSet;
+
+use crate::project::{Lines, TWO, TestProject, is_alive, kill, of, said_with_input};
+
+fn starts(project: &TestProject) -> Vec<i32> {
+    let text = std::fs::read_to_string(project.folder.join("starts")).unwrap_or_default();
+    text.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+#[test]
+fn up_send_capture_down() {
+    let project = TestProject::new(TWO);
+    let up = project.run(&["up"]).ok();
+    assert_eq!(up.stdout.lines().count(), 2, "{up:?}");
+    assert!(up.stdout.starts_with("lead    int-1  up  pid "), "{up:?}");
+    project.run(&["send", "lead", "what is up"]).ok();
+    said_with_input(project.command(&["send", "int-1", "-"]), "from a pipe\n").code.eq(&0).then_some(()).expect("sent");
+    let mut log = Lines::of(project.command(&["logs", "-f", "lead"]));
+    log.until("what is up");
+    log.until("from a pipe");
+    let screen = project.run(&["capture", "int-1"]).ok().stdout;
+    assert!(screen.contains("first") && screen.contains("from a pipe"), "{screen}");
+    let pids = [project.pid("lead"), project.pid("tester")];
+    project.run(&["down"]).ok();
+    assert!(pids.iter().all(|pid| !is_alive(*pid)));
+    drop(log);
+    assert_eq!(project.processes(), Vec::<i32>::new(), "down leaves no process");
+    let status = project.status();
+    assert_eq!((of(&status, "lead")["state"].as_str(), of(&status, "tester")["state"].as_str()), (Some("down"), Some("down")));
+    project.run(&["send", "lead", "anybody?"]).fails(1, "session int-1 is not running");
+}
+
+#[test]
+fn up_again_leaves_what_runs_alone() {
+    let project = TestProject::new(TWO);
+    let first = project.run(&["up"]).ok();
+    let second = project.run(&["up"]).ok();
+    assert_eq!(first.stdout, second.stdout);
+    assert_eq!(starts(&project).len(), 2);
+}
+
+#[test]
+fn one_agent_goes_down_and_comes_back_with_its_conversation() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let tester = project.pid("tester");
+    project.run(&["down", "lead"]).ok();
+    let status = project.status();
+    assert_eq!(of(&status, "lead")["state"], "down");
+    assert_eq!(project.pid("tester"), tester);
+    let up = project.run(&["up", "lead"]).ok();
+    assert!(up.stdout.starts_with("lead  int-1  up"), "the same session: {up:?}");
+    Lines::of(project.command(&["logs", "-f", "lead"])).until("again");
+}
+
+#[test]
+fn restart_starts_anew_by_what_the_file_says_now() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let (lead, tester) = (project.pid("lead"), project.pid("tester"));
+    project.write_config(&TWO.replace("echo again", "echo changed"));
+    project.run(&["restart", "lead"]).ok();
+    assert!(!is_alive(lead));
+    assert_eq!(project.pid("tester"), tester);
+    Lines::of(project.command(&["logs", "-f", "lead"])).until("changed");
+}
+
+#[test]
+fn a_killed_agent_is_back_in_the_same_session() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let (lead, tester) = (project.pid("lead"), project.pid("tester"));
+    kill(lead);
+    let status = project.until("lead is back", |s| of(s, "lead")["state"] == "up" && of(s, "lead")["pid"] != lead);
+    assert_eq!(of(&status, "lead")["session"], "int-1");
+    assert_eq!(of(&status, "lead")["heals"], 1);
+    assert_eq!(of(&status, "tester")["pid"], tester);
+    let why = project.run(&["why", "lead"]).ok().stdout;
+    assert!(why.contains("SIGKILL") && why.contains("brought back once"), "{why}");
+}
+
+#[test]
+fn a_killed_host_is_replaced_and_its_agent_adopted() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let (lead, host) = (project.pid("lead"), project.host("int-1"));
+    kill(host);
+    // The agent takes text again as soon as a new host has it.
+    project.until("the state is up", |s| of(s, "lead")["state"] == "up" && of(s, "lead")["pid"] == lead);
+    project.run(&["send", "lead", "still there"]).ok();
+    Lines::of(project.command(&["logs", "-f", "lead"])).until("still there");
+    assert_eq!((project.pid("lead"), starts(&project).len()), (lead, 2));
+    assert_ne!(project.host("int-1"), host);
+}
+
+#[test]
+fn a_killed_watchdog_is_replaced_and_nobody_notices() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let before = project.status();
+    let watchdog = before["watchdog"]["pid"].as_i64().unwrap();
+    kill(watchdog as i32);
+    let both_up = |s: &serde_json::Value| ["lead", "tester"].iter().all(|a| of(s, a)["state"] == "up");
+    let after = project.until("another watchdog", |s| s["watchdog"]["pid"].as_i64().is_some_and(|pid| pid != watchdog) && both_up(s));
+    for agent in ["lead", "tester"] {
+        assert_eq!(of(&before, agent)["pid"], of(&after, agent)["pid"]);
+    }
+    assert_eq!(starts(&project).len(), 2);
+}
+
+#[test]
+fn host_and_watchdog_killed_at_once_leave_one_agent() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let status = project.status();
+    let (lead, tester) = (project.pid("lead"), project.pid("tester"));
+    let hosts = [project.host("int-1"), project.host("int-2")];
+    for pid in [status["watchdog"]["pid"].as_i64().unwrap() as i32, hosts[0], hosts[1]] {
+        kill(pid);
+    }
+    project.run(&["up"]).ok();
+    let status = project.until("both are up", |s| ["lead", "tester"].iter().all(|a| of(s, a)["state"] == "up"));
+    let now: BTreeSet<i32> = ["lead", "tester"].iter().map(|a| of(&status, a)["pid"].as_i64().unwrap() as i32).collect();
+    let living: BTreeSet<i32> = starts(&project).into_iter().chain([lead, tester]).filter(|pid| is_alive(*pid)).collect();
+    assert_eq!(living, now, "of each agent one lives");
+}
+
+#[test]
+fn down_ends_what_tries_to_get_away() {
+    let escape = r#"
+[agent.lead]
+backend = "escape"
+[backend.escape]
+start = ["sh", "-c", "(trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; echo $$ >> strays; exec sleep 1000' & sleep 1000) & setsid -f sleep 1000; echo ready; exec sleep 1000"]
+"#;
+    let project = TestProject::new(escape);
+    project.run(&["up"]).ok();
+    Lines::of(project.command(&["logs", "-f", "lead"])).until("ready");
+    project.run(&["down"]).ok();
+    assert_eq!(project.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn a_missing_program_is_failing_with_its_reason_and_the_others_run() {
+    let project = TestProject::new(&TWO.replace("[agent.tester]\nbackend = \"echo\"", "[agent.tester]\nbackend = \"gone\"").replace(
+        "[backend.echo]",
+        "[backend.gone]\nstart = [\"/nonexistent/program\"]\n\n[backend.echo]",
+    ));
+    let up = project.run(&["up"]).fails(1, "/nonexistent/program");
+    assert!(up.stdout.contains("lead    int-1  up"), "{up:?}");
+    let status = project.status();
+    assert_eq!(of(&status, "tester")["state"], "failing");
+    assert!(of(&status, "tester")["reason"].as_str().unwrap().contains("/nonexistent/program"));
+    assert!(project.run(&["why", "tester"]).ok().stdout.contains("/nonexistent/program"));
+}
+
+#[test]
+fn what_stays_wanted_is_told_after_everything_was_killed() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let mut victims = project.processes();
+    // First those who would bring the others back.
+    victims.sort_by_key(|pid| !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().windows(8).any(|w| w == b"watchdog"));
+    while !victims.is_empty() {
+        victims.into_iter().for_each(kill);
+        victims = project.processes();
+    }
+    let status = project.status();
+    assert_eq!(status["watchdog"], serde_json::Value::Null);
+    assert_eq!(of(&status, "lead")["state"], "down");
+    assert!(of(&status, "lead")["reason"].as_str().unwrap().contains("agents up"), "{status:#}");
+    project.run(&["up"]).ok();
+    assert_eq!(of(&project.status(), "lead")["session"], "int-1");
+}
+
+#[test]
+fn many_at_once_make_one_session_each() {
+    let project = TestProject::new(TWO);
+    let children: Vec<_> = (0..12).map(|_| project.command(&["up"]).stdout(std::process::Stdio::null()).spawn().unwrap()).collect();
+    for mut child in children {
+        let code = child.wait().unwrap().code().unwrap();
+        assert!(code == 0 || code == 75, "{code}");
+    }
+    let status = project.until("both are up", |s| ["lead", "tester"].iter().all(|a| of(s, a)["state"] == "up"));
+    assert_eq!(status["agents"].as_array().unwrap().len(), 2);
+    assert_eq!(starts(&project).len(), 2);
+}
