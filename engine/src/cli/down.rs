@@ -49,7 +49,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     farewell(layout, watchdog)?;
     let survivors = settled.iter().filter(|a| a.state != State::Down).map(|a| {
         let why = if a.reason.is_empty() { String::new() } else { format!(": {}", a.reason) };
-        Error::failed(format!("agent {} ({}) is still {}{why}", a.name, a.session, a.state.word())).hint(format!("agents why {}", a.session))
+        Error::failed(format!("agent {} ({}) is still {}{why}", a.name, a.session, a.state.word()))
+            .hint(format!("agents why {}", a.session))
     });
     Error::all(survivors.collect()).map_or(Ok(()), Err)
 }

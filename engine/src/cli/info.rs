@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::Context;
 use super::out::{self, Text, Tone};
 use super::place::Place;
-use super::Context;
 use crate::contract::PROTOCOL;
 use crate::contract::layout::CONFIG_FILE;
 use crate::error::Result;

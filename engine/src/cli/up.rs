@@ -146,13 +146,17 @@ fn remember_started(project: &Project, sessions: Vec<Meta>, settled: &[AgentStat
 fn mention_undeclared(project: &Project, metas: &[Meta]) {
     let declared = |name: &str| project.config.agents.iter().any(|a| a.name == name);
     for meta in metas.iter().filter(|m| m.wanted == Wanted::Up && !declared(&m.agent)) {
-        out::warn(&format!("{} still runs agent {}, which agents.toml no longer declares; `agents down {0}` ends it", meta.session, meta.agent));
+        out::warn(&format!(
+            "{} still runs agent {}, which agents.toml no longer declares; `agents down {0}` ends it",
+            meta.session, meta.agent
+        ));
     }
 }
 
 fn not_up(agent: &AgentStatus) -> Error {
     let why = if agent.reason.is_empty() { String::new() } else { format!(": {}", agent.reason) };
-    Error::failed(format!("agent {} ({}) is {}{why}", agent.name, agent.session, agent.state.word())).hint(format!("agents why {}", agent.name))
+    Error::failed(format!("agent {} ({}) is {}{why}", agent.name, agent.session, agent.state.word()))
+        .hint(format!("agents why {}", agent.name))
 }
 
 /// One line for each: who, where, what.
@@ -162,8 +166,7 @@ pub(super) fn show(settled: &[AgentStatus]) {
     }
     let mut table = Table::default();
     for agent in settled {
-        let mut row: Vec<Text> =
-            vec![Text::of(Tone::Strong, &agent.name), agent.session.as_str().into(), status::state_text(agent.state)];
+        let mut row: Vec<Text> = vec![Text::of(Tone::Strong, &agent.name), agent.session.as_str().into(), status::state_text(agent.state)];
         row.push(agent.pid.map_or_else(Text::new, |pid| format!("pid {pid}").into()));
         table.row(row);
     }

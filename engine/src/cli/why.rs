@@ -81,7 +81,8 @@ fn show(answer: &Answer) {
     }
     for event in &answer.events {
         let pid = event.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-        let line = Text::of(Tone::Dim, format!("  {}  ", look::clock_time(event.at, now))).and(Tone::Accent, &event.what).and(Tone::Dim, pid);
+        let line =
+            Text::of(Tone::Dim, format!("  {}  ", look::clock_time(event.at, now))).and(Tone::Accent, &event.what).and(Tone::Dim, pid);
         out::fact(if event.why.is_empty() { line } else { line.and(Tone::Plain, format!("  {}", event.why)) });
     }
     if !answer.output.is_empty() {

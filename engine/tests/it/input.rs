@@ -7,7 +7,14 @@ fn a_wrong_name_is_answered_with_the_nearest() {
     let project = TestProject::new(TWO);
     project.run(&["up", "leed"]).fails(2, "did you mean `lead`?");
     project.run(&["up"]).ok();
-    for verb in [&["down", "int-3"][..], &["send", "int-3", "x"], &["logs", "int-3"], &["why", "int-3"], &["capture", "int-3"], &["attach", "int-3"]] {
+    for verb in [
+        &["down", "int-3"][..],
+        &["send", "int-3", "x"],
+        &["logs", "int-3"],
+        &["why", "int-3"],
+        &["capture", "int-3"],
+        &["attach", "int-3"],
+    ] {
         project.run(verb).fails(2, "there is no agent or session \"int-3\" here");
     }
     assert_eq!(of(&project.status(), "lead")["state"], "up");

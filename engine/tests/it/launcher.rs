@@ -209,7 +209,11 @@ fn the_engine_is_really_built_from_a_plain_folder() {
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::copy(engine.join(file), to).unwrap();
     }
-    for args in [&["init", "--quiet"][..], &["add", "--all"], &["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "x"]] {
+    for args in [
+        &["init", "--quiet"][..],
+        &["add", "--all"],
+        &["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "x"],
+    ] {
         said_by("git", args).ok();
     }
     let launcher = root.path().join("engine/agents");

@@ -144,10 +144,10 @@ start = ["sh", "-c", "(trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; echo 
 
 #[test]
 fn a_missing_program_is_failing_with_its_reason_and_the_others_run() {
-    let project = TestProject::new(&TWO.replace("[agent.tester]\nbackend = \"echo\"", "[agent.tester]\nbackend = \"gone\"").replace(
-        "[backend.echo]",
-        "[backend.gone]\nstart = [\"/nonexistent/program\"]\n\n[backend.echo]",
-    ));
+    let project = TestProject::new(
+        &TWO.replace("[agent.tester]\nbackend = \"echo\"", "[agent.tester]\nbackend = \"gone\"")
+            .replace("[backend.echo]", "[backend.gone]\nstart = [\"/nonexistent/program\"]\n\n[backend.echo]"),
+    );
     let up = project.run(&["up"]).fails(1, "/nonexistent/program");
     assert!(up.stdout.contains("lead    int-1  up"), "{up:?}");
     let status = project.status();
