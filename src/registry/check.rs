@@ -32,7 +32,8 @@ pub struct Finding {
 
 impl From<Finding> for Error {
     fn from(finding: Finding) -> Error {
-        Error { hints: finding.hints, ..Error::invalid_at(finding.place, format!("{}: {}", finding.of, finding.message)) }
+        let message = if finding.of.is_empty() { finding.message } else { format!("{}: {}", finding.of, finding.message) };
+        Error { hints: finding.hints, ..Error::invalid_at(finding.place, message) }
     }
 }
 

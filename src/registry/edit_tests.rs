@@ -199,7 +199,7 @@ fn solid_lines(text: &str) -> Vec<&str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn setting_touches_nothing_else(seed in any::<u64>(), number in 0usize..5, key in 0usize..5) {

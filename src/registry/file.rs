@@ -8,7 +8,7 @@ use toml::Spanned;
 
 /// The registry: which projects exist, where, on which harness, at which ref.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(title = "fleet.toml")]
+#[schemars(title = "fleet.toml", deny_unknown_fields)]
 pub(super) struct File {
     /// The registry itself, and defaults.
     #[serde(default)]
@@ -24,6 +24,7 @@ pub(super) struct File {
 
 /// The registry itself, and defaults.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct FleetTable {
     /// The version of this file's format. Default: 1.
     #[schemars(range(min = 1))]
@@ -36,6 +37,7 @@ pub(super) struct FleetTable {
 
 /// A kind of engine: a git repository with an `engine.toml`, or one whose commands stand here.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct HarnessTable {
     /// Where its repository is: https, ssh, or a path. Not needed for `agents`, which `fleet` carries.
     pub url: Option<String>,
@@ -57,6 +59,7 @@ pub(super) struct HarnessTable {
 
 /// One project.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct ProjectTable {
     /// Unique; lower case letters, digits, `.`, `_` and `-`, 64 at most, beginning with a letter or digit.
     #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]{0,63}$"))]
@@ -92,7 +95,7 @@ fn yes() -> bool {
 /// A file, or a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected the path of a file, or a command as a list of words")]
-pub(super) enum SecretsValue {
+pub enum SecretsValue {
     /// The path of a file that only its owner may read.
     File(String),
     /// Argv of a command that prints them.

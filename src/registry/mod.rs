@@ -5,6 +5,7 @@
 
 mod check;
 pub mod edit;
+pub mod entry;
 mod file;
 mod find;
 pub mod grammar;
@@ -128,11 +129,7 @@ impl Registry {
 
     /// Reads a registry. Whatever is wrong in the text itself is one error with all findings.
     pub fn load(path: &Path) -> Result<Registry> {
-        let (registry, findings) = Registry::read(path)?;
-        match Error::all(findings.into_iter().map(Error::from).collect()) {
-            Some(error) => Err(error),
-            None => Ok(registry),
-        }
+        checked(Registry::read(path)?)
     }
 
     /// Reads a registry, with what is wrong in it; an error where it cannot be read at all.
@@ -164,6 +161,11 @@ impl Registry {
             })
             .collect();
         Ok((Registry { path: path.to_path_buf(), home: home.to_path_buf(), text, fleet, projects, harnesses }, findings))
+    }
+
+    /// The registry that this text would be at `path`; relative paths start from the folder of that path.
+    pub fn from_text(path: &Path, text: &str) -> Result<Registry> {
+        checked(Registry::parse(path, path.parent().unwrap_or(Path::new("/")), text.to_owned())?)
     }
 
     /// The project of exactly this name.
@@ -243,6 +245,15 @@ impl fmt::Display for Location {
             Location::Ssh { host, folder } => write!(f, "ssh://{host}/{}", folder.strip_prefix('/').unwrap_or(folder)),
         }
     }
+}
+
+/// The JSON Schema of `fleet.toml`.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(file::File)
+}
+
+fn checked((registry, findings): (Registry, Vec<Finding>)) -> Result<Registry> {
+    Error::all(findings.into_iter().map(Error::from).collect()).map_or(Ok(registry), Err)
 }
 
 /// A path of the file: `~` is the home folder, a relative one starts from the fleet home. Single dots are dropped.

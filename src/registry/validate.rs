@@ -8,6 +8,8 @@ use agents::contract::layout::ENGINE_FOLDER;
 use agents::os;
 use agents::os::fs::Found;
 use gix::ObjectId;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::check::{Finding, Places, Severity, Spot};
 use super::{BUILT_IN_HARNESS, Harness, Project, Registry, Secrets};
@@ -54,6 +56,47 @@ pub fn validate(path: &Path) -> Result<Vec<Finding>> {
     findings.extend(mirrors.harnesses(&registry, &places));
     findings.sort_by_key(|f| (f.place.line, f.place.column));
     Ok(findings)
+}
+
+/// What `fleet validate --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Report {
+    /// The registry's file.
+    pub registry: String,
+    /// In the file's order.
+    pub findings: Vec<Shown>,
+}
+
+/// One finding.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Shown {
+    /// `error` or `warning`.
+    pub severity: &'static str,
+    pub line: usize,
+    pub column: usize,
+    /// What it is about: `project web`, `harness agents`, `[fleet]`.
+    pub of: String,
+    pub message: String,
+    /// What to do.
+    pub hints: Vec<String>,
+}
+
+impl Report {
+    /// Of a registry at `path`.
+    pub fn of(path: &Path, findings: &[Finding]) -> Report {
+        let shown = |f: &Finding| Shown {
+            severity: match f.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            line: f.place.line,
+            column: f.place.column,
+            of: f.of.clone(),
+            message: f.message.clone(),
+            hints: f.hints.clone(),
+        };
+        Report { registry: path.display().to_string(), findings: findings.iter().map(shown).collect() }
+    }
 }
 
 /// What could not even be read as a registry.

@@ -1,0 +1,17 @@
+//! `fleet disable`: from now on `--all` passes these projects by. What runs goes on running.
+
+use agents::cli::Result;
+
+use crate::cli::Context;
+use crate::registry::Select;
+
+/// Let --all pass these projects by from now on; what runs goes on running
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    select: Select,
+}
+
+pub fn run(args: &Args, ctx: &Context) -> Result<()> {
+    super::enable::switch(&args.select, false, ctx)
+}
