@@ -10,8 +10,11 @@ use crate::registry::Select;
 pub struct Args {
     #[command(flatten)]
     select: Select,
+    /// Only say what would happen
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
-    super::enable::switch(&args.select, false, ctx)
+    super::enable::switch(&args.select, false, args.dry_run, ctx)
 }

@@ -12,14 +12,17 @@ use crate::registry::{Registry, Select};
 pub struct Args {
     #[command(flatten)]
     select: Select,
+    /// Only say what would happen
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
-    switch(&args.select, true, ctx)
+    switch(&args.select, true, args.dry_run, ctx)
 }
 
 /// Writes `enabled` of the projects where it differs.
-pub(super) fn switch(select: &Select, enabled: bool, ctx: &Context) -> Result<()> {
+pub(super) fn switch(select: &Select, enabled: bool, dry_run: bool, ctx: &Context) -> Result<()> {
     let word = if enabled { "enabled" } else { "disabled" };
     let names = |registry: &Registry| -> Result<Vec<String>> {
         let chosen = select.resolve_with_disabled(registry)?;
@@ -30,7 +33,7 @@ pub(super) fn switch(select: &Select, enabled: bool, ctx: &Context) -> Result<()
         Ok(differ.into_iter().map(|p| p.name.clone()).collect())
     };
     let registry = ctx.registry()?;
-    if ctx.dry_run {
+    if dry_run {
         for name in names(&registry)? {
             out::fact(format!("{name} would be {word}"));
         }

@@ -15,6 +15,9 @@ pub struct Args {
     name: String,
     /// A key of the registry: location, harness, ref, commit, enabled, secrets, config, repo, tags
     key: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
@@ -30,13 +33,13 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     match &args.key {
         Some(key) => {
             let values = value(&args.name, &entry.values(), key)?;
-            if ctx.json {
+            if args.json {
                 out::json(&serde_json::to_value(&entry).unwrap_or_default()[key]);
             } else {
                 values.into_iter().for_each(out::fact);
             }
         }
-        None if ctx.json => out::json(&entry),
+        None if args.json => out::json(&entry),
         None => {
             let mut table = Table::new(&["KEY", "VALUE"]);
             for (key, values) in entry.values() {

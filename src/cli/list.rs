@@ -11,12 +11,15 @@ use crate::registry::{Project, Registry, Select, entry};
 pub struct Args {
     #[command(flatten)]
     select: Select,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let registry = ctx.registry()?;
     let projects = args.select.resolve_or_every(&registry)?;
-    if ctx.json {
+    if args.json {
         out::json(&entry::list(&registry, &projects));
     } else if projects.is_empty() {
         out::say(format!("{} has no projects yet; fleet create NAME makes one", registry.path.display()));

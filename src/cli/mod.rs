@@ -4,21 +4,27 @@ mod add;
 mod attach;
 mod completions;
 mod create;
+mod disable;
+mod enable;
 mod engine;
 mod exec;
+mod get;
 mod history;
 mod inside;
+mod list;
 mod logs;
 mod man;
 mod po;
 mod remove;
 mod restart;
 mod run;
+mod schema;
 mod send;
 mod start;
 mod stop;
 mod undo;
 mod update;
+mod validate;
 mod why;
 
 use std::path::PathBuf;
@@ -60,10 +66,15 @@ enum Verb {
     Create(create::Args),
     Add(add::Args),
     Remove(remove::Args),
+    Enable(enable::Args),
+    Disable(disable::Args),
     Start(start::Args),
     Stop(stop::Args),
     Restart(restart::Args),
     Update(update::Args),
+    List(list::Args),
+    Get(get::Args),
+    Validate(validate::Args),
     Attach(attach::Args),
     Send(send::Args),
     Logs(logs::Args),
@@ -73,6 +84,7 @@ enum Verb {
     Engine(engine::Args),
     History(history::Args),
     Undo(undo::Args),
+    Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -142,6 +154,12 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Create(args) => create::run(args, ctx),
         Verb::Add(args) => add::run(args, ctx),
         Verb::Remove(args) => remove::run(args, ctx),
+        Verb::Enable(args) => enable::run(args, ctx),
+        Verb::Disable(args) => disable::run(args, ctx),
+        Verb::List(args) => list::run(args, ctx),
+        Verb::Get(args) => get::run(args, ctx),
+        Verb::Validate(args) => validate::run(args, ctx),
+        Verb::Schema(args) => schema::run(args, ctx),
         Verb::Update(args) => update::run(args, ctx),
         Verb::Engine(args) => engine::run(args, ctx),
         Verb::History(args) => history::run(args, ctx),

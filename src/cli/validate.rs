@@ -9,14 +9,18 @@ use crate::registry::{Finding, Registry, Severity};
 
 /// Check the registry and what it speaks of; exit status 3 where something is wrong
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
 
-pub fn run(_: &Args, ctx: &Context) -> Result<()> {
-    let path = Registry::locate(ctx.registry_file())?;
+pub fn run(args: &Args, ctx: &Context) -> Result<()> {
+    let path = Registry::locate(ctx.registry.as_deref())?;
     let findings = validate(&path)?;
     let (errors, warnings): (Vec<Finding>, Vec<Finding>) = findings.iter().cloned().partition(|f| f.severity == Severity::Error);
     let count = format!("{}, {}", counted(errors.len(), "error"), counted(warnings.len(), "warning"));
-    if ctx.json {
+    if args.json {
         out::json(&Report::of(&path, &findings));
         return if errors.is_empty() { Ok(()) } else { Err(Error::new(Kind::Invalid, format!("{}: {count}", path.display()))) };
     }

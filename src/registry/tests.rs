@@ -179,3 +179,17 @@ proptest::proptest! {
         proptest::prop_assert_eq!(grammar::name(&text).is_ok(), expected);
     }
 }
+
+#[test]
+fn the_example_holds_every_key() {
+    let text = include_str!("../../fleet.toml.example");
+    let registry = registry(text);
+    assert_eq!((registry.projects.len(), registry.harnesses.len()), (2, 2));
+    let schema = serde_json::to_value(schema()).unwrap();
+    let defs = [&schema, &schema["$defs"]["FleetTable"], &schema["$defs"]["HarnessTable"], &schema["$defs"]["ProjectTable"]];
+    let keys = defs.iter().flat_map(|d| d["properties"].as_object().unwrap().keys());
+    for key in keys {
+        let written = |l: &str| l.starts_with(&format!("{key} = ")) || l.starts_with(&format!("[{key}")) || l.starts_with(&format!("[[{key}"));
+        assert!(text.lines().any(written), "{key}");
+    }
+}
