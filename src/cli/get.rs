@@ -25,9 +25,12 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let project = match registry.project(&args.name) {
         Some(project) => project,
         // Says which name is near.
-        None => Select::named([&args.name]).resolve(&registry)?.first().copied().filter(|p| p.name == args.name).ok_or_else(|| {
-            Error::usage(format!("`{}` names no single project", args.name)).hint("fleet list   names all projects")
-        })?,
+        None => Select::named([&args.name])
+            .resolve(&registry)?
+            .first()
+            .copied()
+            .filter(|p| p.name == args.name)
+            .ok_or_else(|| Error::usage(format!("`{}` names no single project", args.name)).hint("fleet list   names all projects"))?,
     };
     let entry = entry::of(project);
     match &args.key {

@@ -189,7 +189,8 @@ fn the_example_holds_every_key() {
     let defs = [&schema, &schema["$defs"]["FleetTable"], &schema["$defs"]["HarnessTable"], &schema["$defs"]["ProjectTable"]];
     let keys = defs.iter().flat_map(|d| d["properties"].as_object().unwrap().keys());
     for key in keys {
-        let written = |l: &str| l.starts_with(&format!("{key} = ")) || l.starts_with(&format!("[{key}")) || l.starts_with(&format!("[[{key}"));
+        let written =
+            |l: &str| l.starts_with(&format!("{key} = ")) || l.starts_with(&format!("[{key}")) || l.starts_with(&format!("[[{key}"));
         assert!(text.lines().any(written), "{key}");
     }
 }
