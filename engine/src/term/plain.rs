@@ -17,6 +17,8 @@ const READ_BYTES: u64 = 512 << 10;
 /// The end of a log, from the beginning of a line.
 pub(super) struct Tail {
     pub(super) bytes: Vec<u8>,
+    /// No colours are on where it begins.
+    pub(super) uncoloured: bool,
 }
 
 /// The stretch that tells the last `keep` rows; `None` where it is not to be had, or holds more than lines.
@@ -25,7 +27,8 @@ pub(super) fn tail(segments: &[Segment], size: Size, keep: usize) -> io::Result<
     let wanted = keep + 2 * usize::from(size.rows) + ROWS_GIVEN_BACK;
     let mut parts: Vec<Vec<u8>> = vec![];
     let mut lines = 0;
-    for segment in segments.iter().rev() {
+    let mut before = None;
+    for (nth, segment) in segments.iter().enumerate().rev() {
         let mut end = segment.len;
         while end > 0 && lines <= wanted {
             let start = end.saturating_sub(READ_BYTES);
@@ -36,6 +39,7 @@ pub(super) fn tail(segments: &[Segment], size: Size, keep: usize) -> io::Result<
             lines += part.iter().filter(|b| **b == b'\n').count();
             parts.push(part);
             end = start;
+            before = Some((nth, start));
         }
         if lines <= wanted && changes_within(segment, 0, size) {
             return Ok(None);
@@ -50,10 +54,37 @@ pub(super) fn tail(segments: &[Segment], size: Size, keep: usize) -> io::Result<
     if spare == 0 || bytes[spare - 1] != b'\r' {
         return Ok(None);
     }
+    let uncoloured = match (last_is_plain(&bytes[..spare]), before) {
+        (Some(plain), _) => plain,
+        (None, Some((nth, at))) => uncoloured_before(&segments[..=nth], at)?,
+        (None, None) => true,
+    };
     bytes.drain(..=spare);
     let mut check = Lines { only: true };
     Scanner::new().feed(&bytes, &mut check);
-    Ok(check.only.then_some(Tail { bytes }))
+    Ok(check.only.then_some(Tail { bytes, uncoloured }))
+}
+
+/// Whether the last sequence in a stretch takes all colours back; `None` where there is no sequence.
+fn last_is_plain(bytes: &[u8]) -> Option<bool> {
+    let last = bytes.iter().rposition(|b| *b == 0x1b)?;
+    Some(bytes[last..].starts_with(b"\x1b[m") || bytes[last..].starts_with(b"\x1b[0m"))
+}
+
+/// The same for all that comes before `end` in the last of these segments.
+fn uncoloured_before(segments: &[Segment], mut end: u64) -> io::Result<bool> {
+    for segment in segments.iter().rev() {
+        end = end.min(segment.len);
+        while end > 0 {
+            let start = end.saturating_sub(READ_BYTES);
+            if let Some(plain) = last_is_plain(&segment.read(start, end)?) {
+                return Ok(plain);
+            }
+            end = start;
+        }
+        end = u64::MAX;
+    }
+    Ok(true)
 }
 
 /// Whether the terminal was not always of this size, with the same program, since `from`.
