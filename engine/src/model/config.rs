@@ -73,6 +73,7 @@ impl Reader<'_> {
         }
         let backends = self.backends(&table.backend);
         self.tasks(table);
+        self.worktree(table);
         self.keys_of(&table.defaults, &["defaults"]);
         let agents = document::names_in_order(self.text, "agent")
             .into_iter()
@@ -126,6 +127,7 @@ impl Reader<'_> {
                     wrong.push((at(key), format!("unknown {key} `{value}`"), document::suggest(value, known.iter().copied())));
                 }
             }
+            self.env(&table.env, &["backend", name, "env"]);
             for (keys, message, hint) in wrong {
                 self.find(&[&keys[0], &keys[1], &keys[2]], message, hint);
             }
@@ -134,12 +136,43 @@ impl Reader<'_> {
         all
     }
 
+    fn worktree(&mut self, table: &File) {
+        let outside = |p: &&String| p.is_empty() || p.contains('\0') || p.starts_with('/') || p.split('/').any(|part| part == "..");
+        if let Some(link) = table.worktree.symlinks.iter().find(outside) {
+            let message = format!("{link:?} does not lie in the project");
+            self.find(&["worktree", "symlinks"], message, "write a path below this file's folder");
+        }
+        if table.worktree.post_create.iter().any(|argv| argv.first().is_none_or(String::is_empty)) {
+            let hint = "write post_create = [[\"program\", \"argument\"]]";
+            self.find(&["worktree", "post_create"], "`post_create` has a command without a program", hint);
+        }
+        let refused = |b: &&String| b.is_empty() || b.starts_with('-') || b.contains("..") || b.contains(|c: char| c.is_control() || " ~^:?*[\\".contains(c));
+        if let Some(branch) = table.project.default_branch.as_ref().filter(refused) {
+            self.find(&["project", "default_branch"], format!("{branch:?} is no branch that git would take"), "write a branch's name");
+        }
+    }
+
     fn tasks(&mut self, table: &File) {
         if let Some(timeout) = table.tasks.timeout.as_deref().filter(|t| duration::parse(t).is_none()) {
             self.find(&["tasks", "timeout"], format!("`{timeout}` is no duration"), "write it as \"90s\", \"10m\" or \"1h\"");
         }
         if table.tasks.parallel == Some(0) {
             self.find(&["tasks", "parallel"], "0 tasks at once would never run any", "write 1 or more");
+        }
+    }
+
+    fn env(&mut self, env: &BTreeMap<String, String>, at: &[&str]) {
+        let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+        for (name, value) in env {
+            let at = [at, &[name]].concat();
+            if !name.starts_with(letter) || !name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
+                let hint = "use letters, digits and `_`, beginning with no digit";
+                self.find(&at, format!("`{name}` cannot be an environment variable's name"), hint);
+            } else if name.starts_with("AGENTS_") {
+                self.find(&at, format!("`{name}` is set by the engine itself"), "names that begin with AGENTS_ are taken: choose another");
+            } else if value.contains('\0') {
+                self.find(&at, format!("the value of `{name}` has a NUL in it"), "no environment can hold one");
+            }
         }
     }
 
@@ -170,8 +203,9 @@ impl Reader<'_> {
                 );
             }
         }
-        for variable in table.env.keys().filter(|v| v.is_empty() || v.contains(['=', '\0'])) {
-            self.find(&key("env"), format!("`{variable}` cannot be an environment variable's name"), "a name has no `=` in it");
+        self.env(&table.env, &key("env"));
+        if let Some(command) = table.command.as_ref().filter(|c| c.iter().any(|a| a.contains('\0'))) {
+            self.find(&key("command"), format!("{:?} has a NUL in it", command[0]), "no program can be given one");
         }
         if let Some(prompt) = table.prompt.as_deref()
             && (prompt.starts_with('/') || prompt.split('/').any(|part| part == ".."))
@@ -312,5 +346,47 @@ mod tests {
             assert!(launch.start.iter().chain(&launch.resume).all(|a| !a.contains('{')), "{name}: {launch:?}");
             assert_eq!(config.agents[0].launch(start(true)).start, launch.resume);
         }
+    }
+
+    #[test]
+    fn what_no_process_could_be_given_is_refused() {
+        let text = "[agent.a]\nenv = { 'A B' = '1', AGENTS_SESSION = '2', C = \"\\u0000\" }\n[backend.b]\nstart = ['b']\nenv = { '1' = 'x' }\n[worktree]\nsymlinks = ['../x']\npost_create = [[]]\n[project]\ndefault_branch = '--upload-pack=x'\n";
+        insta::assert_snapshot!(parse(text).unwrap_err(), @r#"
+        agents.toml:5:15: `1` cannot be an environment variable's name
+        hint: use letters, digits and `_`, beginning with no digit
+        error: agents.toml:7:12: "../x" does not lie in the project
+        hint: write a path below this file's folder
+        error: agents.toml:8:15: `post_create` has a command without a program
+        hint: write post_create = [["program", "argument"]]
+        error: agents.toml:10:18: "--upload-pack=x" is no branch that git would take
+        hint: write a branch's name
+        error: agents.toml:2:17: `A B` cannot be an environment variable's name
+        hint: use letters, digits and `_`, beginning with no digit
+        error: agents.toml:2:39: `AGENTS_SESSION` is set by the engine itself
+        hint: names that begin with AGENTS_ are taken: choose another
+        error: agents.toml:2:48: the value of `C` has a NUL in it
+        hint: no environment can hold one
+        "#);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in proptest::prelude::any::<String>()) {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn no_damage_makes_it_panic(at in 0usize..700, byte in proptest::prelude::any::<char>()) {
+            let good = include_str!("every-key.toml");
+            let at = good.char_indices().map(|(i, _)| i).nth(at).unwrap_or(good.len());
+            let _ = parse(&good[..at]);
+            let rest: String = good[at..].chars().skip(1).collect();
+            let _ = parse(&format!("{}{byte}{rest}", &good[..at]));
+        }
+    }
+
+    #[test]
+    fn every_key_is_known() {
+        assert!(parse(include_str!("every-key.toml")).is_ok(), "{}", parse(include_str!("every-key.toml")).unwrap_err());
     }
 }

@@ -21,13 +21,15 @@ fn words_in_braces(text: &str) -> impl Iterator<Item = &str> {
 /// A command line with its values. An argument that is only a placeholder without a value is left out, together with a flag right before it.
 pub fn argv(template: &[String], values: &BTreeMap<&str, String>, command: &[String]) -> Vec<String> {
     let mut out: Vec<String> = vec![];
-    for argument in template {
+    for (n, argument) in template.iter().enumerate() {
+        // What stands before it in the template, so that nothing else goes when that was left out too.
+        let flag = n > 1 && template[n - 1].starts_with('-') && !template[n - 1].contains('{');
         let only = argument.strip_prefix('{').and_then(|a| a.strip_suffix('}')).filter(|w| PLACEHOLDERS.contains(w));
         match only {
             Some("command") => out.extend(command.iter().cloned()),
             Some(word) => match values.get(word) {
                 Some(value) => out.push(value.clone()),
-                None if out.len() > 1 && out.last().is_some_and(|f| f.starts_with('-')) => drop(out.pop()),
+                None if flag => drop(out.pop()),
                 None => {}
             },
             None => out.push(filled(argument, values)),
@@ -85,6 +87,8 @@ mod tests {
         assert_eq!(argv(&template, &values, &[]), ["claude", "--name=int-1", "do {model} it"]);
         assert_eq!(argv(&strings(&["{command}"]), &values, &strings(&["sh", "-c", "{x}"])), ["sh", "-c", "{x}"]);
         assert_eq!(argv(&strings(&["{prompt}"]), &BTreeMap::new(), &[]), Vec::<String>::new());
+        let codex = strings(&["codex", "--no-daemon", "--model", "{model}", "{prompt}"]);
+        assert_eq!(argv(&codex, &BTreeMap::new(), &[]), ["codex", "--no-daemon"], "only its own flag goes");
     }
 
     #[test]
