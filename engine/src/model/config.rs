@@ -146,7 +146,9 @@ impl Reader<'_> {
             let hint = "write post_create = [[\"program\", \"argument\"]]";
             self.find(&["worktree", "post_create"], "`post_create` has a command without a program", hint);
         }
-        let refused = |b: &&String| b.is_empty() || b.starts_with('-') || b.contains("..") || b.contains(|c: char| c.is_control() || " ~^:?*[\\".contains(c));
+        let refused = |b: &&String| {
+            b.is_empty() || b.starts_with('-') || b.contains("..") || b.contains(|c: char| c.is_control() || " ~^:?*[\\".contains(c))
+        };
         if let Some(branch) = table.project.default_branch.as_ref().filter(refused) {
             self.find(&["project", "default_branch"], format!("{branch:?} is no branch that git would take"), "write a branch's name");
         }
