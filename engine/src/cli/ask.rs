@@ -18,14 +18,15 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 /// Ending an agent takes its grace, starting one what its machine needs.
 const SETTLED: Duration = Duration::from_secs(120);
 
-fn queue(stream: &mut Stream, message: &impl Serialize) -> Result<()> {
+fn queue(stream: &mut Stream, who: &str, message: &impl Serialize) -> Result<()> {
     let bytes = serde_json::to_vec(message).map_err(|e| Error::failed(e.to_string()))?;
     stream.queue(JSON, &bytes, vec![]);
-    stream.flush_by(monotonic() + AT_ONCE).map_err(|e| silent(stream, "the daemon", &e))
+    stream.flush_by(monotonic() + AT_ONCE).map_err(|e| silent(stream, who, &e))
 }
 
 fn silent(stream: &Stream, who: &str, error: &std::io::Error) -> Error {
-    let pid = stream.peer_pid().map(|p| format!(" (pid {p})")).unwrap_or_default();
+    // The watchdog's socket was opened by the command that started it, and bears that one's number.
+    let pid = stream.peer_pid().filter(|_| who != WATCHDOG).map(|p| format!(" (pid {p})")).unwrap_or_default();
     match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
             Error::failed(format!("{who}{pid} ended before it had answered")).hint("run the same command again")
@@ -42,9 +43,11 @@ fn frame(stream: &mut Stream, who: &str, limit: Duration) -> Result<Frame> {
 
 fn answer<T: DeserializeOwned>(stream: &mut Stream, who: &str, limit: Duration) -> Result<T> {
     let frame = frame(stream, who, limit)?;
-    serde_json::from_slice(&frame.payload).map_err(|e| {
-        Error::failed(format!("{who} answered something else than was asked: {e}")).hint("it is of another version: `agents restart`")
-    })
+    serde_json::from_slice(&frame.payload).map_err(|e| strange(who).because(e))
+}
+
+fn strange(who: &str) -> Error {
+    Error::failed(format!("{who} answered something else than was asked")).hint("it may be of another version: `agents down`, then `agents up`")
 }
 
 const WATCHDOG: &str = "the watchdog";
@@ -52,20 +55,25 @@ const WATCHDOG: &str = "the watchdog";
 /// The whole project's state, by its watchdog; none where none runs.
 pub(super) fn status(layout: &Layout) -> Result<Option<EngineStatus>> {
     let Ok(mut stream) = Stream::connect(&layout.watchdog_socket()) else { return Ok(None) };
-    queue(&mut stream, &ToWatchdog::Status)?;
-    match answer(&mut stream, WATCHDOG, AT_ONCE)? {
-        FromWatchdog::Status { status } => Ok(Some(status)),
-        FromWatchdog::Settled { .. } => Err(Error::failed("the watchdog answered something else than was asked")),
+    status_of(&mut stream).map(Some)
+}
+
+/// The same, on a connection that is there.
+pub(super) fn status_of(stream: &mut Stream) -> Result<EngineStatus> {
+    queue(stream, WATCHDOG, &ToWatchdog::Status)?;
+    match answer(stream, WATCHDOG, AT_ONCE)? {
+        FromWatchdog::Status { status } => Ok(status),
+        FromWatchdog::Settled { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
     }
 }
 
 /// Asks the watchdog to act, and waits until all of it has come to rest.
 pub(super) fn settle(stream: &mut Stream, message: &ToWatchdog) -> Result<Vec<AgentStatus>> {
-    queue(stream, message)?;
+    queue(stream, WATCHDOG, message)?;
     match answer(stream, WATCHDOG, SETTLED)? {
         FromWatchdog::Settled { sessions } => Ok(sessions),
-        FromWatchdog::Status { .. } => Err(Error::failed("the watchdog answered something else than was asked")),
+        FromWatchdog::Status { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
     }
 }
@@ -73,7 +81,7 @@ pub(super) fn settle(stream: &mut Stream, message: &ToWatchdog) -> Result<Vec<Ag
 /// A connection on which the watchdog sends its status at every change; none where none runs.
 pub(super) fn subscribe(layout: &Layout) -> Result<Option<Stream>> {
     let Ok(mut stream) = Stream::connect(&layout.watchdog_socket()) else { return Ok(None) };
-    queue(&mut stream, &ToWatchdog::Subscribe)?;
+    queue(&mut stream, WATCHDOG, &ToWatchdog::Subscribe)?;
     Ok(Some(stream))
 }
 
@@ -96,12 +104,12 @@ fn who(session: &str) -> String {
 /// What a session's host says of it.
 pub(super) fn report(layout: &Layout, session: &str) -> Result<AgentStatus> {
     let mut stream = host(layout, session)?;
-    queue(&mut stream, &ToHost::Status)?;
+    queue(&mut stream, &who(session), &ToHost::Status)?;
     match answer(&mut stream, &who(session), AT_ONCE)? {
         FromHost::Report { status, .. } => Ok(status),
         FromHost::Failed { reason } => Err(Error::failed(reason)),
         FromHost::Taken | FromHost::Done | FromHost::Detached { .. } => {
-            Err(Error::failed(format!("{} answered something else than was asked", who(session))))
+            Err(strange(&who(session)))
         }
     }
 }
@@ -109,27 +117,27 @@ pub(super) fn report(layout: &Layout, session: &str) -> Result<AgentStatus> {
 /// Gives the agent a text; returns when it has taken it.
 pub(super) fn send(layout: &Layout, session: &str, text: String, submit: bool, limit: Duration) -> Result<()> {
     let mut stream = host(layout, session)?;
-    queue(&mut stream, &ToHost::Send { text, submit, timeout_ms: limit.as_millis() as u64 })?;
+    queue(&mut stream, &who(session), &ToHost::Send { text, submit, timeout_ms: limit.as_millis() as u64 })?;
     match answer(&mut stream, &who(session), limit + AT_ONCE)? {
         FromHost::Taken => Ok(()),
         FromHost::Failed { reason } => {
             Err(Error::failed(format!("session {session} has not taken the text: {reason}")).hint(format!("agents capture {session}")))
         }
         FromHost::Detached { reason } => Err(Error::failed(format!("session {session} has not taken the text: {reason}"))),
-        FromHost::Report { .. } | FromHost::Done => Err(Error::failed(format!("{} answered something else than was asked", who(session)))),
+        FromHost::Report { .. } | FromHost::Done => Err(strange(&who(session))),
     }
 }
 
 /// The last `lines` lines above the screen, and the screen.
 pub(super) fn capture(layout: &Layout, session: &str, lines: usize, styled: bool) -> Result<Vec<u8>> {
     let mut stream = host(layout, session)?;
-    queue(&mut stream, &ToHost::Capture { lines, styled })?;
+    queue(&mut stream, &who(session), &ToHost::Capture { lines, styled })?;
     let frame = frame(&mut stream, &who(session), AT_ONCE * 6)?;
     if frame.kind != JSON {
         return Ok(frame.payload);
     }
     match serde_json::from_slice(&frame.payload) {
         Ok(FromHost::Failed { reason }) => Err(Error::failed(reason)),
-        Ok(_) | Err(_) => Err(Error::failed(format!("{} answered something else than was asked", who(session)))),
+        Ok(_) | Err(_) => Err(strange(&who(session))),
     }
 }

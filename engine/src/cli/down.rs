@@ -34,13 +34,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     fs::private_dir(layout.runtime.parent().unwrap_or(&layout.runtime))?;
     fs::private_dir(&layout.runtime)?;
     let _lock = command_lock(layout, "down")?;
-    let chosen = place.chosen(&args.agents)?;
+    let (chosen, mut errors) = chosen(&place, &args.agents)?;
     let changed: Vec<Meta> = chosen.iter().filter(|m| m.wanted == Wanted::Up).map(|m| Meta { wanted: Wanted::Down, ..m.clone() }).collect();
     meta::write_many(layout, &changed)?;
     // Whoever holds one of the locks must go, whatever was wanted before.
-    let alive = |m: &&Meta| held(layout, m);
+    let alive = |m: &&Meta| held(layout, &m.session);
     if changed.is_empty() && !chosen.iter().any(|m| alive(&m)) {
-        return nothing();
+        return Error::all(errors).map_or_else(nothing, Err);
     }
     let sessions: Vec<String> = chosen.iter().filter(|m| m.wanted == Wanted::Up || alive(m)).map(|m| m.session.clone()).collect();
     let mut watchdog = start::watchdog(layout)?;
@@ -52,7 +52,18 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         Error::failed(format!("agent {} ({}) is still {}{why}", a.name, a.session, a.state.word()))
             .hint(format!("agents why {}", a.session))
     });
-    Error::all(survivors.collect()).map_or(Ok(()), Err)
+    errors.extend(survivors);
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// The sessions that are meant, and an error for each that lives and cannot be stopped, as its metadata cannot be read.
+fn chosen(place: &Place, words: &[String]) -> Result<(Vec<Meta>, Vec<Error>)> {
+    if !words.is_empty() {
+        return Ok((place.chosen(words)?, vec![]));
+    }
+    let (metas, damaged) = meta::survey(&place.layout)?;
+    let errors = damaged.into_iter().filter(|(id, _)| held(&place.layout, id));
+    Ok((metas, errors.map(|(id, error)| error.of(format!("session {id} still runs"))).collect()))
 }
 
 fn nothing() -> Result<()> {
@@ -60,18 +71,19 @@ fn nothing() -> Result<()> {
     Ok(())
 }
 
-fn held(layout: &Layout, meta: &Meta) -> bool {
+fn held(layout: &Layout, session: &str) -> bool {
     // What cannot be told counts as alive: then the watchdog looks closer.
     let held = |path: std::path::PathBuf| Lock::is_held(&path).unwrap_or(true);
-    held(layout.host_lock(&meta.session)) || held(layout.agent_lock(&meta.session))
+    held(layout.host_lock(session)) || held(layout.agent_lock(session))
 }
 
 /// Waits for the watchdog's end where nothing is wanted any more, so that no process is left when the command returns.
-fn farewell(layout: &Layout, watchdog: Stream) -> Result<()> {
+fn farewell(layout: &Layout, mut watchdog: Stream) -> Result<()> {
     if meta::list(layout)?.iter().any(|m| m.wanted == Wanted::Up) {
         return Ok(());
     }
-    let process = watchdog.peer_pid().and_then(ProcessId::of).and_then(ProcessId::open);
+    let pid = ask::status_of(&mut watchdog)?.watchdog.map(|w| w.pid);
+    let process = pid.and_then(ProcessId::of).and_then(ProcessId::open);
     drop(watchdog);
     if let Some(process) = process {
         crate::os::process::wait_for_end(&process, clock::monotonic() + FAREWELL)?;

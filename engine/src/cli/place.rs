@@ -23,7 +23,12 @@ impl Place {
     /// Around the folder where the command stands.
     pub(super) fn find(context: &Context) -> Result<Place> {
         let error = match Project::find(&context.folder) {
-            Ok(project) => return Ok(Place { folder: project.folder.clone(), layout: project.layout.clone(), project: Ok(project) }),
+            Ok(project) => {
+                // Renamed since it last ran, its data lies under the old name until the next `up`.
+                let elsewhere = if fs::is_dir(&project.layout.data) { None } else { instance::find(&project.folder)? };
+                let layout = elsewhere.unwrap_or_else(|| project.layout.clone());
+                return Ok(Place { folder: project.folder.clone(), layout, project: Ok(project) });
+            }
             Err(error) if error.kind == Kind::Invalid => error,
             Err(error) => return Err(error),
         };
@@ -43,7 +48,7 @@ impl Place {
     /// All sessions; a warning for each whose metadata cannot be read.
     pub(super) fn sessions(&self) -> Result<Vec<Meta>> {
         let (metas, damaged) = meta::survey(&self.layout)?;
-        for error in damaged {
+        for (_, error) in damaged {
             super::out::warn(&error.to_string());
         }
         Ok(metas)

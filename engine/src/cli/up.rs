@@ -91,14 +91,17 @@ fn chosen<'a>(project: &'a Project, metas: &[Meta], words: &[String]) -> Result<
 }
 
 /// What the agent's session is to be: its metadata, and what its host starts. Reserves an id where it has none.
-fn intend(project: &Project, name: &str, metas: &[Meta], damaged: &[Error]) -> Result<(Meta, Launch)> {
+fn intend(project: &Project, name: &str, metas: &[Meta], damaged: &[(String, Error)]) -> Result<(Meta, Launch)> {
     let agent = project.agent(name).ok_or_else(|| unknown(name, std::iter::empty()))?;
     let mut meta = match metas.iter().find(|m| m.agent == name) {
         Some(meta) => meta.clone(),
         // One of the unreadable could be this agent's, and it may run: a second one must not.
         None if !damaged.is_empty() => {
-            let why = damaged.iter().map(|e| e.message.as_str()).collect::<Vec<_>>().join("; ");
-            return Err(Error::failed("whether it has a session cannot be told").because(why).hint(damaged[0].hints.join("; ")));
+            let mut error = Error::failed("whether it has a session cannot be told");
+            for (_, damage) in damaged {
+                error = error.because(&damage.message);
+            }
+            return Err(error.hint("put these files right, or move them away, then run this again"));
         }
         None => {
             let fresh = Meta {
@@ -107,7 +110,8 @@ fn intend(project: &Project, name: &str, metas: &[Meta], damaged: &[Error]) -> R
                 backend: agent.backend.name.clone(),
                 project: project.config.name.clone(),
                 runtime: RUNTIME.into(),
-                wanted: Wanted::Up,
+                // Until all is known that is needed to start it.
+                wanted: Wanted::Down,
                 status: String::new(),
                 reason: String::new(),
                 created_at: clock::now(),

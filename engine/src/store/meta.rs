@@ -184,17 +184,17 @@ pub(crate) fn list(layout: &Layout) -> Result<Vec<Meta>> {
     survey(layout).map(|(metas, _)| metas)
 }
 
-/// [`list`], and an error for each file that could not be read.
-pub(crate) fn survey(layout: &Layout) -> Result<(Vec<Meta>, Vec<Error>)> {
+/// [`list`], and for each file that could not be read its name and an error.
+pub(crate) fn survey(layout: &Layout) -> Result<(Vec<Meta>, Vec<(String, Error)>)> {
     let (mut metas, mut errors) = (vec![], vec![]);
     for name in fs::list(&layout.sessions())?.iter().filter(|name| !name.starts_with('.')) {
         if !is_name(name) {
-            errors.push(damaged(layout, name, "its name is no session's id"));
+            errors.push((name.clone(), damaged(layout, name, "its name is no session's id")));
             continue;
         }
         match read_reserved(layout, name) {
             Ok(meta) => metas.extend(meta),
-            Err(error) => errors.push(error),
+            Err(error) => errors.push((name.clone(), error)),
         }
     }
     metas.sort_by_cached_key(|meta| numbered(&meta.session));
@@ -328,8 +328,8 @@ mod tests {
         fs::write_atomic(&layout.session("int-5"), b"", 0o600).unwrap();
         let (metas, errors) = survey(&layout).unwrap();
         assert_eq!(metas.iter().map(|m| m.session.as_str()).collect::<Vec<_>>(), ["int-2", "int-10"]);
-        let named: Vec<bool> = ["Not An Id", "int-3", "int-4"].iter().zip(&errors).map(|(id, e)| e.message.contains(id)).collect();
-        assert_eq!(named, [true; 3]);
+        assert_eq!(errors.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["Not An Id", "int-3", "int-4"]);
+        assert!(errors.iter().all(|(name, error)| error.message.contains(name)), "{errors:?}");
     }
 
     #[test]

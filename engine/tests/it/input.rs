@@ -95,3 +95,43 @@ fn wrong_usage_is_exit_2() {
     let hostile = project.run(&["\u{1b}]0;owned\u{7}"]);
     assert!(!hostile.stderr.contains('\u{1b}'), "{hostile:?}");
 }
+
+#[test]
+fn a_missing_prompt_holds_only_its_agent() {
+    let project = TestProject::new(&TWO.replace("[agent.tester]", "[agent.tester]\nprompt = \"prompts/tester.md\""));
+    let up = project.run(&["up"]).fails(1, "prompts/tester.md");
+    assert!(up.stdout.contains("lead  int-1  up"), "{up:?}");
+    assert_eq!(of(&project.status(), "tester")["state"], "down");
+    std::fs::create_dir(project.folder.join("prompts")).unwrap();
+    std::fs::write(project.folder.join("prompts/tester.md"), "test").unwrap();
+    project.run(&["up"]).ok();
+}
+
+#[test]
+fn a_project_renamed_while_it_runs_is_still_seen_and_stopped() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    project.write_config(&TWO.replace("name = \"web\"", "name = \"shop\""));
+    project.run(&["up"]).fails(1, "name has changed while it runs");
+    assert_eq!(of(&project.status(), "lead")["state"], "up");
+    assert!(project.run(&["why", "lead"]).ok().stdout.contains("up (pid"));
+    project.run(&["down"]).ok();
+    assert_eq!(project.processes(), Vec::<i32>::new());
+    let up = project.run(&["up"]).ok();
+    assert!(up.stdout.contains("lead    int-1  up"), "its data moved along: {up:?}");
+    assert!(project.data().ends_with(project.status()["instance"].as_str().unwrap()));
+}
+
+#[test]
+fn down_says_what_it_could_not_stop() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let file = project.data().join("sessions/int-1");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, "x").unwrap();
+    let down = project.run(&["down"]).fails(1, "session int-1 still runs");
+    assert!(down.stdout.contains("tester  int-2  down"), "{down:?}");
+    std::fs::write(&file, whole).unwrap();
+    project.run(&["down"]).ok();
+    assert_eq!(project.processes(), Vec::<i32>::new());
+}
