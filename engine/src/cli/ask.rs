@@ -47,7 +47,8 @@ fn answer<T: DeserializeOwned>(stream: &mut Stream, who: &str, limit: Duration) 
 }
 
 fn strange(who: &str) -> Error {
-    Error::failed(format!("{who} answered something else than was asked")).hint("it may be of another version: `agents down`, then `agents up`")
+    Error::failed(format!("{who} answered something else than was asked"))
+        .hint("it may be of another version: `agents down`, then `agents up`")
 }
 
 const WATCHDOG: &str = "the watchdog";
@@ -108,9 +109,7 @@ pub(super) fn report(layout: &Layout, session: &str) -> Result<AgentStatus> {
     match answer(&mut stream, &who(session), AT_ONCE)? {
         FromHost::Report { status, .. } => Ok(status),
         FromHost::Failed { reason } => Err(Error::failed(reason)),
-        FromHost::Taken | FromHost::Done | FromHost::Detached { .. } => {
-            Err(strange(&who(session)))
-        }
+        FromHost::Taken | FromHost::Done | FromHost::Detached { .. } => Err(strange(&who(session))),
     }
 }
 
