@@ -10,6 +10,7 @@ mod engine;
 mod exec;
 mod get;
 mod history;
+mod init;
 mod inside;
 mod list;
 mod logs;
@@ -63,6 +64,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Init(init::Args),
     Create(create::Args),
     Add(add::Args),
     Remove(remove::Args),
@@ -151,6 +153,7 @@ fn run(cli: Cli) -> Result<()> {
     out::set_colour(cli.color);
     let ctx = &Context { registry: cli.registry };
     match &cli.verb {
+        Verb::Init(args) => init::run(args, ctx),
         Verb::Create(args) => create::run(args, ctx),
         Verb::Add(args) => add::run(args, ctx),
         Verb::Remove(args) => remove::run(args, ctx),

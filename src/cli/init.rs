@@ -1,0 +1,108 @@
+//! `fleet init`: a fleet home, which is itself a project with one agent.
+
+use std::path::{Path, PathBuf};
+
+use agents::cli::{Error, Result, out};
+use agents::os::{self, fs::Found, git::Git, lock::Lock};
+
+use super::Context;
+use crate::harness::{CARRIED, Mirror, cache};
+use crate::ops::{self, create};
+use crate::registry::grammar;
+
+/// Make a fleet home: the registry, and the orchestrator that runs fleet for you
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder; default: this one
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// The program that plays the orchestrator
+    #[arg(long, value_name = "BACKEND", default_value = "claude")]
+    pub backend: String,
+}
+
+const REGISTRY: &str = "fleet.toml";
+
+pub fn run(args: &Args, _ctx: &Context) -> Result<()> {
+    grammar::name(&args.backend).map_err(|expected| Error::usage(format!("--backend {:?}: {expected}", args.backend)))?;
+    let folder = ops::absolute(args.folder.as_deref().unwrap_or(Path::new(".")))?;
+    check_goal(&folder)?;
+    let name = folder.file_name().map_or_else(|| "home".to_owned(), |n| n.to_string_lossy().into_owned());
+    let partial = create::partial(&folder);
+    let runtime = os::env::agents_runtime();
+    os::fs::private_dir(&runtime)?;
+    let Some(lock) = Lock::try_take(&runtime.join("init.lock"))? else {
+        return Err(Error::busy("another `fleet init` is at work").hint("try again when it is done"));
+    };
+    // Left by an earlier one that was killed: its lock is free, so nobody works on it.
+    if os::fs::exists(&partial.join(MARK)) {
+        os::fs::remove_tree(&partial)?;
+    } else if os::fs::look(&partial)? != Found::Nothing {
+        return Err(Error::failed(format!("{} is in the way, and not ours", partial.display())).hint("move it away"));
+    }
+    let built = build(&name, &folder, &partial, &args.backend, &lock);
+    if built.is_err() {
+        os::fs::remove_tree(&partial)?;
+    }
+    built?;
+    settle(&partial, &folder)?;
+    cache::seed()?;
+    out::say(format!("made a fleet home in {}", os::env::shorten(&folder)));
+    out::say("next: `fleet create NAME` makes a project; `fleet po up` starts the orchestrator, `fleet po attach` talks to it");
+    Ok(())
+}
+
+/// Says that a half-made folder is ours.
+const MARK: &str = ".git/fleet-init";
+
+fn check_goal(folder: &Path) -> Result<()> {
+    let taken = |what: &str, hint: String| Err(Error::failed(format!("{}: {what}", folder.display())).hint(hint));
+    match os::fs::look(folder)? {
+        Found::Nothing => Ok(()),
+        Found::Folder { .. } if os::fs::exists(&folder.join(REGISTRY)) => {
+            taken("is a fleet home already", format!("fleet --registry {} status", folder.join(REGISTRY).display()))
+        }
+        Found::Folder { .. } if os::fs::list(folder)?.is_empty() => Ok(()),
+        Found::Folder { .. } => taken("is not empty", "name a new folder: fleet init DIR".into()),
+        _ => taken("is no folder", "name a new folder: fleet init DIR".into()),
+    }
+}
+
+fn build(name: &str, folder: &Path, partial: &Path, backend: &str, lock: &Lock) -> Result<()> {
+    let mirror = Mirror::open(CARRIED, None)?;
+    let target = mirror.resolve_or_fetch(None)?;
+    let plan = create::Plan { name, folder, mirror: &mirror, target: &target, backend };
+    create::build(plan, partial, lock)?;
+    os::fs::write_new(&partial.join(MARK), b"", 0o644)?;
+    let registry = include_str!("init/fleet.toml").replace("{ref}", &target.reference);
+    let agents = include_str!("init/agents.toml").replace("{name}", &name.replace(['"', '\\'], "-")).replace("{backend}", backend);
+    let files = [
+        (REGISTRY, registry.as_str()),
+        ("agents.toml", agents.as_str()),
+        ("prompts/orchestrator.md", include_str!("../../prompts/orchestrator.md")),
+        (".gitignore", include_str!("init/gitignore")),
+        ("README.md", include_str!("init/README.md")),
+    ];
+    for (path, text) in files {
+        os::fs::write_atomic(&partial.join(path), text.as_bytes(), 0o644)?;
+    }
+    let git = Git::at(partial).holding(lock);
+    git.run(&["add", "--", REGISTRY, "agents.toml", "prompts", ".gitignore", "README.md"])?;
+    git.run(&["commit", "--quiet", "--amend", "--message", &format!("Make the fleet home {name}")]).map_err(create::identity)?;
+    Ok(())
+}
+
+/// A new folder gets its name at once. Into an empty one that is there, perhaps with a shell standing in it, everything is moved, the registry last:
+/// a folder without it is no home yet.
+fn settle(partial: &Path, folder: &Path) -> Result<()> {
+    os::fs::remove_file(&partial.join(MARK))?;
+    if os::fs::look(folder)? == Found::Nothing {
+        return Ok(os::fs::rename(partial, folder)?);
+    }
+    let mut names = os::fs::list(partial)?;
+    names.sort_by_key(|n| n == REGISTRY);
+    for name in names {
+        os::fs::rename(&partial.join(&name), &folder.join(&name))?;
+    }
+    Ok(os::fs::remove_tree(partial)?)
+}
