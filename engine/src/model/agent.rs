@@ -43,6 +43,8 @@ pub struct Start<'a> {
     pub folder: &'a Path,
     /// The first prompt, rendered.
     pub prompt: Option<&'a str>,
+    /// A file that holds it.
+    pub prompt_file: Option<&'a Path>,
     /// The conversation's id.
     pub resume_id: Option<&'a str>,
     /// An agent has run in this session before: its conversation goes on.
@@ -68,7 +70,7 @@ impl Agent {
         let optional = [
             ("resume_id", start.resume_id.map(str::to_owned)),
             ("model", self.model.clone()),
-            ("prompt_file", self.prompt.as_ref().map(|p| start.folder.join(p).display().to_string())),
+            ("prompt_file", start.prompt_file.map(|p| p.display().to_string())),
         ];
         values.extend(optional.into_iter().filter_map(|(k, v)| Some((k, v?))));
         let backend = &self.backend;

@@ -339,6 +339,7 @@ mod tests {
                 session: "web-1",
                 folder: Path::new("/srv/web"),
                 prompt: Some("hello"),
+                prompt_file: Some(Path::new("/data/web-1.prompt")),
                 resume_id: Some("0-0"),
                 started,
                 env: BTreeMap::new(),

@@ -67,9 +67,16 @@ impl Project {
         template::prompt(&file, &text, &agent.prompt_values(&self.config.name, session, &self.folder)).map(Some)
     }
 
-    /// What a session's host is to start. `started`: an agent has run in this session before.
+    /// What a session's host is to start; where the backend reads its prompt from a file, that is written. `started`: an agent has run in this session before.
     pub fn launch(&self, agent: &Agent, meta: &Meta, started: bool) -> Result<Launch> {
         let prompt = self.prompt(agent, &meta.session)?;
+        let prompt_file = self.layout.launch(&meta.session).with_extension("prompt");
+        if let Some(text) = prompt.as_ref().filter(|_| agent.backend.start.iter().any(|a| a.contains("{prompt_file}"))) {
+            if let Some(above) = prompt_file.parent() {
+                fs::private_dir(above)?;
+            }
+            fs::write_atomic(&prompt_file, text.as_bytes(), 0o600)?;
+        }
         let env = BTreeMap::from(
             [
                 (env::AGENTS_SESSION, meta.session.clone()),
@@ -84,6 +91,7 @@ impl Project {
             session: &meta.session,
             folder: &self.folder,
             prompt: prompt.as_deref(),
+            prompt_file: prompt.as_ref().map(|_| prompt_file.as_path()),
             resume_id: meta.resume_id.as_deref(),
             started,
             env,
