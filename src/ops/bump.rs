@@ -119,14 +119,24 @@ pub fn short(id: &str) -> &str {
     &id[..id.len().min(10)]
 }
 
-/// Does it: objects, checkout, the new engine's own check, commit, verification. After an error everything is as it was, or the error says what is not.
-pub fn perform(bump: &Bump, goal: Goal<'_>, lock: &Lock) -> Result<()> {
-    let moved = advance(bump, goal, lock);
-    moved.or_else(|error| match settle(bump, lock) {
+/// Why a bump was not done, and whether the project is as it was before.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: Error,
+    pub is_settled: bool,
+}
+
+/// Does it: objects, checkout, the new engine's own check, commit, verification. After a failure everything is as it was, or it says that it is not.
+pub fn perform(bump: &Bump, goal: Goal<'_>, lock: &Lock) -> Result<(), Failure> {
+    let Err(error) = advance(bump, goal, lock) else { return Ok(()) };
+    match settle(bump, lock) {
         Ok(Settled::Done) => Ok(()),
-        Ok(_) => Err(error),
-        Err(worse) => Err(error.because(format!("putting things back failed too: {worse}")).hint("any changing command tries again")),
-    })
+        Ok(_) => Err(Failure { error, is_settled: true }),
+        Err(worse) => {
+            let error = error.because(format!("putting things back failed too: {worse}")).hint("any changing command tries again");
+            Err(Failure { error, is_settled: false })
+        }
+    }
 }
 
 fn advance(bump: &Bump, goal: Goal<'_>, lock: &Lock) -> Result<()> {
@@ -271,12 +281,18 @@ fn locks(look: &Look) -> Vec<PathBuf> {
 fn clear_locks(folder: &Path) -> Result<()> {
     let repository = repo::open(folder)?;
     let git = repository.git_dir();
-    let branch = repository.head_name().ok().flatten().map(|n| n.shorten().to_string());
-    let engine = gix::open(folder.join(ENGINE_FOLDER)).ok().map(|r| r.git_dir().to_path_buf());
-    let mut found = vec![git.join("index.lock"), git.join("HEAD.lock"), git.join(format!("{CARRIER}.lock"))];
-    found.extend(branch.map(|b| git.join(format!("refs/heads/{b}.lock"))));
-    found.extend(engine.into_iter().flat_map(|e| [e.join("index.lock"), e.join("HEAD.lock")]));
-    found.extend(os::fs::list(git)?.into_iter().filter(|n| n.starts_with("next-index-") && n.ends_with(".lock")).map(|n| git.join(n)));
+    let mut found = vec![git.join(format!("{CARRIER}.lock"))];
+    found.extend(repository.head_name().ok().flatten().map(|n| git.join(format!("{}.lock", n.as_bstr()))));
+    let mut collect = |folder: &Path, ends: &[&str]| -> Result<()> {
+        let names = os::fs::list(folder)?;
+        found.extend(names.iter().filter(|n| ends.iter().any(|end| n.ends_with(end))).map(|n| folder.join(n)));
+        Ok(())
+    };
+    collect(git, &[".lock"])?;
+    if let Ok(engine) = gix::open(folder.join(ENGINE_FOLDER)) {
+        collect(engine.git_dir(), &[".lock"])?;
+        collect(&engine.git_dir().join("refs/tags"), &[".lock", ".tmp"])?;
+    }
     found.retain(|l| os::fs::exists(l));
     if found.is_empty() {
         return Ok(());

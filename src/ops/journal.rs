@@ -155,6 +155,11 @@ impl Journal {
         Journal { folder: home.join(".fleet/journal") }
     }
 
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Writes the intent, durably.
     pub fn begin(&self, intent: &Intent, undoes: Option<u64>) -> Result<Running> {
         if !os::fs::is_dir(&self.folder) {

@@ -38,6 +38,7 @@ impl Home {
         let registry = Registry::load(&registry.path)?;
         let journal = Journal::of(&registry.home);
         let mut home = Home { registry, lock, journal };
+        home.sweep()?;
         home.recover()?;
         Ok(home)
     }
@@ -67,6 +68,18 @@ impl Home {
                 Err(error)
             }
         }
+    }
+
+    /// Removes what a killed command was writing beside a file of record: only the lock's holder writes there.
+    fn sweep(&self) -> Result<()> {
+        let beside = |folder: &Path, prefix: &str| -> Result<()> {
+            for name in os::fs::list(folder)?.iter().filter(|n| n.starts_with(prefix) && n.ends_with(".tmp")) {
+                os::fs::remove_file(&folder.join(name))?;
+            }
+            Ok(())
+        };
+        beside(&self.registry.home, &format!(".{}.", registry::FILE))?;
+        beside(self.journal.folder(), ".")
     }
 
     fn recover(&mut self) -> Result<()> {

@@ -195,21 +195,27 @@ fn move_pins(home: &mut Home, plan: &Plan, undoes: Option<u64>, progress: &(impl
     let running = home.journal.begin(&Intent::Update { bumps: plan.bumps.clone() }, undoes)?;
     let lock: &Lock = &home.lock;
     let results = parallel::each(&plan.bumps, |bump| {
-        let result = plan.goal(bump).and_then(|goal| bump::perform(bump, goal, lock));
+        let goal = plan.goal(bump).map_err(|error| bump::Failure { error, is_settled: true });
+        let result = goal.and_then(|goal| bump::perform(bump, goal, lock));
         progress(&bump.name);
-        result.map_err(|e| e.of(format!("project {}", bump.name)))
+        result
     });
-    let mut failed = vec![];
+    let (mut failed, mut all_settled) = (vec![], true);
     for (bump, result) in plan.bumps.iter().zip(results) {
         match result {
             Ok(()) => outcome.done.push(bump.clone()),
-            Err(error) => {
+            Err(failure) => {
+                all_settled &= failure.is_settled;
                 failed.push(bump.name.clone());
-                outcome.failed.push(error);
+                outcome.failed.push(failure.error.of(format!("project {}", bump.name)));
             }
         }
     }
     home.registry = record(home, &outcome.done)?;
+    if !all_settled {
+        // Without an end it counts as interrupted: the next command tries again to put things back.
+        return Ok(());
+    }
     let end = match (outcome.done.is_empty(), failed.is_empty()) {
         (_, true) => End::Done,
         (true, false) => End::Undone { why: "it failed for every project".into() },

@@ -4,5 +4,6 @@
 mod create;
 mod home;
 mod join;
+mod kill;
 mod undo;
 mod update;

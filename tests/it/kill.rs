@@ -1,0 +1,275 @@
+//! Commands killed at every kind of system call: afterwards the next command finishes or undoes, and the state is old or new, never between.
+//!
+//! `SWEEP=all` tries every call instead of a sample.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::home::TestHome;
+
+/// What changes something on disk or starts something that does. Old and new names of the same call differ between architectures.
+const CALLS: [&str; 8] = ["?openat", "write", "?fsync,?fdatasync,?syncfs", "?rename,?renameat,?renameat2", "?mkdir,?mkdirat", "?unlink,?unlinkat", "execve", "?link,?linkat"];
+/// Of each kind, this many are tried when sampling.
+const SAMPLES: usize = 5;
+/// A sample ends after this long.
+const TIME: Duration = Duration::from_secs(18);
+
+/// Which of the two whole states was found, or what is torn.
+type Found = Result<State, String>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Old,
+    New,
+}
+
+struct Sweep<'a> {
+    home: &'a TestHome,
+    snapshot: Snapshot,
+    argv: Vec<String>,
+    look: &'a dyn Fn(&TestHome) -> Found,
+    /// For a writer that is to be caught: once is enough.
+    until_torn: bool,
+}
+
+/// A copy of the home folder, removed at the end.
+struct Snapshot(PathBuf);
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    kills: usize,
+    old: usize,
+    new: usize,
+    torn: Vec<String>,
+}
+
+fn sh(text: &str) {
+    assert!(Command::new("sh").args(["-c", text]).status().unwrap().success(), "{text}");
+}
+
+impl<'a> Sweep<'a> {
+    fn of(home: &'a TestHome, argv: &[&str], look: &'a dyn Fn(&TestHome) -> Found) -> Sweep<'a> {
+        let snapshot = home.file("").with_extension("snapshot");
+        sh(&format!("rm -rf {0} && cp -a {1} {0}", snapshot.display(), home.file("").display()));
+        Sweep { home, snapshot: Snapshot(snapshot), argv: argv.iter().map(|a| (*a).to_owned()).collect(), look, until_torn: false }
+    }
+
+    fn restore(&self) {
+        let folder = self.home.file("");
+        sh(&format!("find {0} -mindepth 1 -delete && cp -a {1}/. {0}", folder.display(), self.snapshot.0.display()));
+    }
+
+    /// Runs it under strace, with `-f` also what it starts; answers with the log.
+    fn strace(&self, calls: &str, follow: bool, kill_at: Option<usize>) -> String {
+        let log = self.snapshot.0.with_extension("strace");
+        let mut command = self.home.command("strace", &self.home.file("home"));
+        command.arg("-qq").arg("-e").arg(format!("trace={calls}")).arg("-o").arg(&log);
+        if follow {
+            command.arg("-f");
+        }
+        if let Some(n) = kill_at {
+            command.arg("-e").arg(format!("inject={calls}:signal=KILL:when={n}"));
+        }
+        let _ = command.args(&self.argv).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        // git that outlives its starter holds the lock; the kernel wakes us when it is done.
+        sh(&format!("flock {} true", self.home.file("home/.fleet.lock").display()));
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let _ = std::fs::remove_file(&log);
+        text
+    }
+
+    /// Where to kill: the kind of call, its number within one process, and whether any process or only the first. In an order that has a
+    /// bit of everything early.
+    fn points(&self, all: bool) -> Vec<(&'static str, usize, bool)> {
+        let mut points = vec![];
+        for follow in [false, true] {
+            self.restore();
+            let log = self.strace(&CALLS.join(","), follow, None);
+            for calls in CALLS {
+                let names: Vec<String> = calls.split(',').map(|c| format!("{}(", c.trim_start_matches('?'))).collect();
+                let mut counts = HashMap::new();
+                for line in log.lines().filter(|l| names.iter().any(|n| l.contains(n.as_str()))) {
+                    let process = if follow { line.split(' ').next().unwrap_or_default() } else { "" };
+                    *counts.entry(process).or_insert(0usize) += 1;
+                }
+                let total = counts.into_values().max().unwrap_or(0);
+                let step = if all { 1 } else { (total / SAMPLES).max(1) };
+                points.extend((1..=total).step_by(step).map(|n| (calls, n, follow)));
+            }
+        }
+        // A fixed shuffle: the same order in every run.
+        let mut seed = 0x9e37_79b9_u32;
+        for i in (1..points.len()).rev() {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            points.swap(i, (seed >> 8) as usize % (i + 1));
+        }
+        points
+    }
+
+    fn run(&self) -> Tally {
+        let (mut tally, begun, all) = (Tally::default(), Instant::now(), std::env::var_os("SWEEP").is_some());
+        let points = self.points(all);
+        for (calls, n, follow) in &points {
+            if (!all && begun.elapsed() > TIME) || (self.until_torn && !tally.torn.is_empty()) {
+                break;
+            }
+            self.restore();
+            self.strace(calls, *follow, Some(*n));
+            tally.kills += 1;
+            // Any changing command settles what was interrupted before it says that it does not know this project.
+            let next = self.home.fleet(&["remove", "no-such-project"]);
+            match (self.look)(self.home) {
+                Ok(State::Old) => tally.old += 1,
+                Ok(State::New) => tally.new += 1,
+                Err(why) => {
+                    let which = if *follow { "any process" } else { "the command" };
+                    tally.torn.push(format!("killed {which} at {calls} number {n}: {why}\n{}", next.err));
+                }
+            }
+        }
+        println!("{:?}: {} points, {} kills, {} old, {} new, {} torn", self.argv.last(), points.len(), tally.kills, tally.old, tally.new, tally.torn.len());
+        tally
+    }
+}
+
+fn strace_is_here() -> bool {
+    let here = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).status().is_ok_and(|s| s.success());
+    if !here {
+        println!("skipped: strace is not installed, or may not trace here");
+    }
+    here
+}
+
+fn leftovers(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            match entry.file_type().unwrap().is_dir() {
+                true if name != "objects" => folders.push(entry.path()),
+                false if name.ends_with(".tmp") || name.ends_with(".lock") && folder.display().to_string().contains("/.git") => {
+                    found.push(entry.path());
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+fn expect(what: &str, found: &str, expected: &str) -> Result<(), String> {
+    if found == expected { Ok(()) } else { Err(format!("{what}: expected {expected:?}, found {found:?}")) }
+}
+
+/// A project between two pins is torn; so is anything of the user's that went along.
+fn updated(home: &TestHome) -> Found {
+    let (shop, engine) = (home.project("shop"), home.project("shop").join("engine"));
+    let tags: Vec<String> = ["v1.0.0", "v1.1.0"].iter().map(|t| home.git(&home.file("harness/sh"), &["rev-parse", t])).collect();
+    let pin = home.pin("shop");
+    let (state, reference, commits) = match pin {
+        _ if pin == tags[0] => (State::Old, "v1.0.0", "1"),
+        _ if pin == tags[1] => (State::New, "v1.1.0", "2"),
+        _ => return Err(format!("the pin is {pin}")),
+    };
+    expect("commits", &home.git(&shop, &["rev-list", "--count", "HEAD"]), commits)?;
+    expect("branch", &home.git(&shop, &["symbolic-ref", "HEAD"]), "refs/heads/main")?;
+    expect("checkout", &home.git(&engine, &["rev-parse", "HEAD"]), &pin)?;
+    expect("engine's files", &home.git(&engine, &["status", "--porcelain"]), "")?;
+    expect("files", &home.git(&shop, &["status", "--porcelain"]), " M README.md\nA  staged\n?? untracked")?;
+    let registry = home.registry();
+    if !registry.contains(&format!("ref = \"{reference}\"\ncommit = \"{pin}\"")) {
+        return Err(format!("pinned at {reference}, but the registry says:\n{registry}"));
+    }
+    settled(home)?;
+    Ok(state)
+}
+
+fn settled(home: &TestHome) -> Result<(), String> {
+    let left: Vec<PathBuf> = ["projects", "home"].iter().flat_map(|f| leftovers(&home.file(f))).collect();
+    if !left.is_empty() {
+        return Err(format!("left behind: {left:?}"));
+    }
+    match home.fleet(&["history"]).out.contains("interrupted:") {
+        true => Err("an operation is unfinished".into()),
+        false => Ok(()),
+    }
+}
+
+fn ready() -> TestHome {
+    let home = TestHome::new();
+    home.sh_harness("sh", true);
+    home.fleet(&["create", "shop", "--harness", "sh"]).ok();
+    home.write("projects/shop/staged", "staged\n");
+    home.git(&home.project("shop"), &["add", "staged"]);
+    home.write("projects/shop/README.md", "changed\n");
+    home.write("projects/shop/untracked", "untracked\n");
+    home
+}
+
+#[test]
+fn an_update_killed_anywhere_is_old_or_new() {
+    if !strace_is_here() {
+        return;
+    }
+    let home = ready();
+    let tally = Sweep::of(&home, &[env!("CARGO_BIN_EXE_fleet"), "update", "shop", "v1.1.0"], &updated).run();
+    assert!(tally.torn.is_empty(), "{}", tally.torn.join("\n\n"));
+    assert!(tally.old > 0 && tally.new > 0, "{tally:?}");
+    home.fleet(&["update", "shop", "v1.1.0"]).ok();
+}
+
+#[test]
+fn a_create_killed_anywhere_is_nothing_or_whole() {
+    if !strace_is_here() {
+        return;
+    }
+    let home = TestHome::new();
+    home.fleet(&["create", "first"]).ok();
+    let look = |home: &TestHome| -> Found {
+        let web = home.project("web");
+        let registered = home.registry().contains("name = \"web\"");
+        if home.file("projects/.web.partial").exists() {
+            return Err("the unfinished folder is still there".into());
+        }
+        settled(home)?;
+        if !web.exists() {
+            return if registered { Err("registered, but not there".into()) } else { Ok(State::Old) };
+        }
+        expect("files", &home.git(&web, &["status", "--porcelain"]), "")?;
+        expect("checkout", &home.git(&web.join("engine"), &["rev-parse", "HEAD"]), &home.pin("web"))?;
+        expect("engine's files", &home.git(&web.join("engine"), &["status", "--porcelain"]), "")?;
+        if registered { Ok(State::New) } else { Err("there, but not registered".into()) }
+    };
+    let tally = Sweep::of(&home, &[env!("CARGO_BIN_EXE_fleet"), "create", "web"], &look).run();
+    assert!(tally.torn.is_empty(), "{}", tally.torn.join("\n\n"));
+    assert!(tally.old > 0 && tally.new > 0, "{tally:?}");
+}
+
+/// What many would write by hand: it must not pass, or the sweep sees nothing.
+#[test]
+fn a_writer_without_a_journal_is_caught() {
+    if !strace_is_here() {
+        return;
+    }
+    let home = ready();
+    let to = home.git(&home.file("harness/sh"), &["rev-parse", "v1.1.0"]);
+    let from = home.pin("shop");
+    let shop = home.project("shop").display().to_string();
+    let script = format!(
+        "set -e\nsed -i 's/{from}/{to}/; /commit/!s/ref = \"v1.0.0\"$/ref = \"v1.1.0\"/' fleet.toml\n\
+         git -C {shop}/engine fetch -q --tags origin\ngit -C {shop}/engine checkout -q {to}\ngit -C {shop} commit -q --only -m bump -- engine\n"
+    );
+    home.write("bad", &script);
+    let bad = home.file("bad").display().to_string();
+    let tally = Sweep { until_torn: true, ..Sweep::of(&home, &["sh", &bad], &updated) }.run();
+    assert!(!tally.torn.is_empty(), "{tally:?}");
+}
