@@ -10,7 +10,16 @@ use std::time::{Duration, Instant};
 use crate::home::TestHome;
 
 /// What changes something on disk or starts something that does. Old and new names of the same call differ between architectures.
-const CALLS: [&str; 8] = ["?openat", "write", "?fsync,?fdatasync,?syncfs", "?rename,?renameat,?renameat2", "?mkdir,?mkdirat", "?unlink,?unlinkat", "execve", "?link,?linkat"];
+const CALLS: [&str; 8] = [
+    "?openat",
+    "write",
+    "?fsync,?fdatasync,?syncfs",
+    "?rename,?renameat,?renameat2",
+    "?mkdir,?mkdirat",
+    "?unlink,?unlinkat",
+    "execve",
+    "?link,?linkat",
+];
 /// Of each kind, this many are tried when sampling.
 const SAMPLES: usize = 5;
 /// A sample ends after this long.
@@ -135,7 +144,15 @@ impl<'a> Sweep<'a> {
                 }
             }
         }
-        println!("{:?}: {} points, {} kills, {} old, {} new, {} torn", self.argv.last(), points.len(), tally.kills, tally.old, tally.new, tally.torn.len());
+        println!(
+            "{:?}: {} points, {} kills, {} old, {} new, {} torn",
+            self.argv.last(),
+            points.len(),
+            tally.kills,
+            tally.old,
+            tally.new,
+            tally.torn.len()
+        );
         tally
     }
 }
