@@ -7,6 +7,7 @@ use crate::error::Result;
 /// Print what an agent's terminal shows
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// An agent's name, or a session's id such as int-1
     #[arg(value_name = "AGENT|SESSION")]
     name: String,
     /// So many lines of what has scrolled away, too

@@ -6,6 +6,7 @@ use crate::error::Result;
 /// Print a shell's completion script
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// Which shell
     shell: clap_complete::Shell,
 }
 

@@ -18,6 +18,7 @@ use crate::store::meta::{self, Meta, Wanted};
 /// Stop the project's agents, or these, with all they have started; nothing survives
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// Agents' names or sessions' ids; without any, all that run
     #[arg(value_name = "AGENT|SESSION")]
     agents: Vec<String>,
 }

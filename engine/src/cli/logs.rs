@@ -11,6 +11,7 @@ use crate::os::fs;
 /// Print what an agent has written to its terminal, as plain lines
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// An agent's name, or a session's id such as int-1
     #[arg(value_name = "AGENT|SESSION")]
     name: String,
     /// Go on with what comes, line by line

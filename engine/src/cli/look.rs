@@ -32,8 +32,10 @@ fn project_name(layout: &Layout) -> String {
     layout.instance.strip_prefix(&format!("{}-", layout.hash)).unwrap_or(&layout.instance).to_owned()
 }
 
-/// Adds the agents that never ran, and puts all in the order of `agents.toml`; those it no longer declares come last.
+/// Adds the agents that never ran, and puts all in the order of `agents.toml`. Those it no longer declares come last, and not at all once they are down.
 pub(super) fn complete(mut status: EngineStatus, declared: &[&str]) -> EngineStatus {
+    let is_declared = |a: &AgentStatus| declared.contains(&a.name.as_str());
+    status.agents.retain(|a| declared.is_empty() || is_declared(a) || a.state != State::Down);
     for name in declared {
         if !status.agents.iter().any(|a| a.name == *name) {
             status.agents.push(AgentStatus {

@@ -7,6 +7,7 @@ use crate::error::Result;
 /// End the project's agents, or these, and start them anew, by what agents.toml says now; conversations go on
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// Agents' names; without any, all of agents.toml
     #[arg(value_name = "AGENT")]
     agents: Vec<String>,
 }

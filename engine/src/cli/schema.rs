@@ -7,6 +7,7 @@ use crate::error::Result;
 /// Print the JSON Schema of a file or an answer, so that editors complete and programs can check
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// Of what
     #[arg(default_value = "config")]
     what: What,
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 /// Give an agent a text, as if pasted and entered; returns when it was taken
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// An agent's name, or a session's id such as int-1
     #[arg(value_name = "AGENT|SESSION")]
     name: String,
     /// The text; `-` reads standard input

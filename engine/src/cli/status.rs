@@ -27,7 +27,7 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let place = Place::find(context)?;
     if let Err(error) = &place.project {
-        out::warn(&format!("agents.toml is invalid, so only what has run is shown: {}", error.message));
+        out::warn(&format!("only what has run is shown, as agents.toml is invalid: {error}"));
     }
     if args.watch {
         return watch(&place, args.json);

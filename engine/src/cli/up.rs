@@ -18,6 +18,7 @@ use crate::store::{self, instance, launch};
 /// Start the project's agents, or these; those that run are left alone
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// Agents' names; without any, all of agents.toml
     #[arg(value_name = "AGENT")]
     agents: Vec<String>,
 }

@@ -14,6 +14,7 @@ use crate::store::events;
 /// Say why an agent is in its state: the reason, what happened before, its last words
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// An agent's name, or a session's id such as int-1
     #[arg(value_name = "AGENT|SESSION")]
     name: String,
     /// So many of the last events

@@ -135,3 +135,15 @@ fn down_says_what_it_could_not_stop() {
     project.run(&["down"]).ok();
     assert_eq!(project.processes(), Vec::<i32>::new());
 }
+
+#[test]
+fn an_agent_that_is_no_longer_declared_is_mentioned_until_it_is_down() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    project.write_config(&TWO.replace("[agent.tester]\nbackend = \"echo\"\n", ""));
+    let up = project.run(&["up"]).ok();
+    assert!(up.stderr.contains("int-2 still runs agent tester") && up.stderr.contains("agents down int-2"), "{up:?}");
+    assert_eq!(of(&project.status(), "tester")["state"], "up");
+    project.run(&["down", "int-2"]).ok();
+    assert_eq!(of(&project.status(), "tester"), &serde_json::Value::Null);
+}
