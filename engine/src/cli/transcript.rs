@@ -15,6 +15,19 @@ const COLUMN_MAX: usize = 1000;
 pub(super) struct Transcript {
     parser: Parser,
     lines: Lines,
+    /// The begin of a character whose rest has not come: the parser loses what follows where it is given halves that do not fit.
+    begun: Vec<u8>,
+}
+
+/// How many bytes at the end begin a character of UTF-8 that is not whole.
+fn begun_bytes(bytes: &[u8]) -> usize {
+    let is_lead_of = |byte: u8, more_than: usize| match byte {
+        0xc2..=0xdf => more_than < 2,
+        0xe0..=0xef => more_than < 3,
+        0xf0..=0xf4 => more_than < 4,
+        _ => false,
+    };
+    (1..=bytes.len().min(3)).find(|n| is_lead_of(bytes[bytes.len() - n], *n)).unwrap_or(0)
 }
 
 #[derive(Default)]
@@ -28,7 +41,10 @@ struct Lines {
 impl Transcript {
     /// The lines that were finished by these bytes, each with its newline.
     pub(super) fn add(&mut self, bytes: &[u8]) -> String {
-        self.parser.advance(&mut self.lines, bytes);
+        let mut all = std::mem::take(&mut self.begun);
+        all.extend_from_slice(bytes);
+        self.begun = all.split_off(all.len() - begun_bytes(&all));
+        self.parser.advance(&mut self.lines, &all);
         std::mem::take(&mut self.lines.done)
     }
 
