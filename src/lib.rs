@@ -2,8 +2,10 @@
 
 pub mod cli;
 pub mod harness;
+pub mod observe;
 pub mod ops;
 pub mod registry;
+pub mod view;
 
 /// The program `fleet`: reads its command line, does what it says, returns the exit status.
 pub fn main() -> std::process::ExitCode {

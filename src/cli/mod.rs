@@ -22,6 +22,7 @@ mod run;
 mod schema;
 mod send;
 mod start;
+mod status;
 mod stop;
 mod undo;
 mod update;
@@ -74,6 +75,7 @@ enum Verb {
     Stop(stop::Args),
     Restart(restart::Args),
     Update(update::Args),
+    Status(status::Args),
     List(list::Args),
     Get(get::Args),
     Validate(validate::Args),
@@ -164,6 +166,7 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Validate(args) => validate::run(args, ctx),
         Verb::Schema(args) => schema::run(args, ctx),
         Verb::Update(args) => update::run(args, ctx),
+        Verb::Status(args) => status::run(args, ctx),
         Verb::Engine(args) => engine::run(args, ctx),
         Verb::History(args) => history::run(args, ctx),
         Verb::Undo(args) => undo::run(args, ctx),

@@ -1,0 +1,184 @@
+//! Engines: what each says over its watchdog's socket, or what lies on disk where none runs.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agents::contract::control::{FromWatchdog, JSON, ToWatchdog};
+use agents::contract::layout::{CONFIG_FILE, Layout, hash};
+use agents::contract::status::{Activity, AgentStatus, EngineStatus, State, TaskCounts};
+use agents::os::clock::monotonic;
+use agents::os::lock::Lock;
+use agents::os::process::{self, Run};
+use agents::os::socket::Stream;
+use agents::os::{env, fs};
+
+use super::report::ProjectState;
+use crate::harness::CARRIED;
+use crate::ops::drive;
+use crate::registry::Harness;
+
+/// An engine that does not answer for so long hangs.
+const ANSWER: Duration = Duration::from_secs(2);
+/// What a foreign harness's status command may take.
+const COMMAND: Duration = Duration::from_secs(10);
+
+/// What an engine has said, or what was found in its place.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    pub state: Option<ProjectState>,
+    pub agents: Vec<AgentStatus>,
+    pub sessions: usize,
+    pub tasks: TaskCounts,
+    pub note: Option<String>,
+}
+
+impl Seen {
+    fn of(state: ProjectState, note: impl Into<Option<String>>) -> Seen {
+        Seen { state: Some(state), note: note.into(), ..Seen::default() }
+    }
+}
+
+/// Where the data of all projects lies, listed once for one look at many.
+pub struct Places {
+    home: PathBuf,
+    runtime: PathBuf,
+    /// By hash, the instance's name.
+    instances: HashMap<String, String>,
+}
+
+impl Places {
+    pub fn load() -> Places {
+        let home = env::agents_home();
+        let names = fs::list(&home).unwrap_or_default();
+        let instances = names.into_iter().filter_map(|n| n.split_once('-').map(|(h, _)| h.to_owned()).map(|h| (h, n))).collect();
+        Places { runtime: env::agents_runtime(), home, instances }
+    }
+
+    /// What is known of the engine of the project in `folder`.
+    pub fn look(&self, harness: &Harness, folder: &Path) -> Seen {
+        let foreign = harness.url.is_some() || harness.status.is_some();
+        if foreign && !speaks_our_protocol(harness, folder) {
+            return ask_command(harness, folder);
+        }
+        if !fs::exists(&folder.join(CONFIG_FILE)) {
+            return Seen::of(ProjectState::Invalid, format!("it has no {CONFIG_FILE}"));
+        }
+        let Ok(canonical) = fs::canonical(folder) else { return Seen::of(ProjectState::Missing, None) };
+        let hash = hash(&canonical);
+        match Stream::connect(&self.runtime.join(&hash).join("watchdog.sock")) {
+            Ok(stream) => match ask(stream) {
+                Ok(status) => running(status),
+                Err(e) => Seen::of(ProjectState::Unknown, format!("its watchdog does not answer: {e}")),
+            },
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => self.at_rest(&hash),
+            Err(e) => Seen::of(ProjectState::Unknown, e.to_string()),
+        }
+    }
+
+    /// No watchdog listens: what its sessions' files and locks say.
+    fn at_rest(&self, hash: &str) -> Seen {
+        let Some(instance) = self.instances.get(hash) else { return Seen::of(ProjectState::Down, None) };
+        let layout = Layout::from_folders(&self.home.join(instance), &self.runtime.join(hash));
+        let has_runtime = fs::is_dir(&layout.runtime);
+        let mut seen = Seen::of(ProjectState::Down, None);
+        for session in fs::list(&layout.sessions()).unwrap_or_default() {
+            if session.starts_with('.') {
+                continue;
+            }
+            let text = fs::read_if_there(&layout.session(&session)).ok().flatten().unwrap_or_default();
+            let value = |key: &str| text.lines().find_map(|l| l.split_once('=').filter(|(k, _)| *k == key).map(|(_, v)| v.to_owned())).unwrap_or_default();
+            let held = |path: PathBuf| has_runtime && Lock::is_held(&path).unwrap_or(true);
+            let alive = held(layout.agent_lock(&session)) || held(layout.host_lock(&session));
+            let (state, reason) = match (alive, value("wanted") == "up", value("status").as_str()) {
+                (true, ..) => (State::Unknown, "it lives, and no watchdog looks after it".to_owned()),
+                (false, true, "failing") => (State::Failing, value("reason")),
+                (false, true, _) => (State::Down, "it should be up, and nothing runs".to_owned()),
+                (false, false, _) => (State::Down, String::new()),
+            };
+            seen.agents.push(AgentStatus {
+                name: value("agent"),
+                session,
+                state,
+                activity: Activity::Unknown,
+                pid: None,
+                since: None,
+                heals: 0,
+                reason,
+                backend: value("backend"),
+            });
+        }
+        let has = |state: State| seen.agents.iter().any(|a| a.state == state);
+        if has(State::Unknown) {
+            seen.state = Some(ProjectState::Unknown);
+            seen.note = Some("agents live, and no watchdog answers; `fleet start` brings one back".into());
+        } else if has(State::Failing) {
+            seen.state = Some(ProjectState::Failing);
+        } else if seen.agents.iter().any(|a| !a.reason.is_empty()) {
+            seen.note = Some("it should be up, and nothing runs: `fleet start` brings it back".into());
+        }
+        seen
+    }
+}
+
+fn speaks_our_protocol(harness: &Harness, folder: &Path) -> bool {
+    harness.status.is_none() && drive::manifest(folder).ok().flatten().is_some_and(|m| m.engine.name == CARRIED)
+}
+
+fn ask(mut stream: Stream) -> std::io::Result<EngineStatus> {
+    let deadline = monotonic() + ANSWER;
+    stream.queue(JSON, &serde_json::to_vec(&ToWatchdog::Status)?, vec![]);
+    stream.flush_by(deadline)?;
+    loop {
+        match serde_json::from_slice(&stream.next_by(deadline)?.payload)? {
+            FromWatchdog::Status { status } => return Ok(status),
+            FromWatchdog::Failed { reason } => return Err(std::io::Error::other(reason)),
+            FromWatchdog::Settled { .. } => {}
+        }
+    }
+}
+
+/// What the engine itself says, made into the project's state.
+fn running(status: EngineStatus) -> Seen {
+    let note = status.agents.iter().find(|a| a.state == State::Failing).map(|a| format!("{}: {}", a.session, a.reason));
+    Seen { state: Some(state_of(&status.agents)), agents: status.agents, sessions: status.sessions.len(), tasks: status.tasks, note }
+}
+
+/// One state for all agents: the worst that somebody should know of.
+pub fn state_of(agents: &[AgentStatus]) -> ProjectState {
+    let runs = |a: &&AgentStatus| matches!(a.state, State::Up | State::Limited);
+    let up = agents.iter().filter(runs).count();
+    if agents.iter().any(|a| a.state == State::Failing) {
+        ProjectState::Failing
+    } else if agents.iter().any(|a| a.state == State::Unknown) {
+        ProjectState::Unknown
+    } else if agents.iter().all(|a| matches!(a.state, State::Down | State::Archived)) {
+        ProjectState::Down
+    } else if up == agents.iter().filter(|a| !matches!(a.state, State::Archived)).count() {
+        ProjectState::Up
+    } else {
+        ProjectState::Degraded
+    }
+}
+
+fn ask_command(harness: &Harness, folder: &Path) -> Seen {
+    let argv = match drive::commands(harness, folder) {
+        Ok(commands) => commands.status,
+        Err(e) => return Seen::of(ProjectState::Invalid, e.message),
+    };
+    let Some(mut argv) = argv else { return Seen::of(ProjectState::Unknown, "its harness has no status command".to_owned()) };
+    if let Some(program) = argv.first_mut().filter(|p| p.contains('/')) {
+        *program = folder.join(&*program).display().to_string();
+    }
+    match process::run(&Run { argv: &argv, folder: Some(folder), timeout: Some(COMMAND), ..Run::default() }) {
+        Err(e) => Seen::of(ProjectState::Unknown, format!("`{}`: {e}", argv.join(" "))),
+        Ok(output) => {
+            if let Ok(status) = serde_json::from_slice::<EngineStatus>(&output.stdout) {
+                return running(status);
+            }
+            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            let state = if output.code == 0 { ProjectState::Up } else { ProjectState::Down };
+            Seen::of(state, Some(text).filter(|t| !t.is_empty()))
+        }
+    }
+}
