@@ -87,7 +87,9 @@ impl Places {
                 continue;
             }
             let text = fs::read_if_there(&layout.session(&session)).ok().flatten().unwrap_or_default();
-            let value = |key: &str| text.lines().find_map(|l| l.split_once('=').filter(|(k, _)| *k == key).map(|(_, v)| v.to_owned())).unwrap_or_default();
+            let value = |key: &str| {
+                text.lines().find_map(|l| l.split_once('=').filter(|(k, _)| *k == key).map(|(_, v)| v.to_owned())).unwrap_or_default()
+            };
             let held = |path: PathBuf| has_runtime && Lock::is_held(&path).unwrap_or(true);
             let alive = held(layout.agent_lock(&session)) || held(layout.host_lock(&session));
             let (state, reason) = match (alive, value("wanted") == "up", value("status").as_str()) {

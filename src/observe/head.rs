@@ -8,7 +8,10 @@ use gix::ObjectId;
 /// Where HEAD stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    Branch { name: String, commit: ObjectId },
+    Branch {
+        name: String,
+        commit: ObjectId,
+    },
     Detached(ObjectId),
     Unborn,
     /// Kept in a way that is not read here (reftable, or something odd): ask git's library.

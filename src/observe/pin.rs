@@ -45,7 +45,10 @@ impl Pins {
         }
         let text = fs::read_if_there(&cache_file()).ok().flatten().unwrap_or_default();
         let id = |hex: &str| ObjectId::from_hex(hex.as_bytes()).ok();
-        let known = text.lines().filter_map(|l| l.split_once(' ')).filter_map(|(commit, pin)| Some((id(commit)?, if pin == "-" { None } else { Some(id(pin)?) })));
+        let known = text
+            .lines()
+            .filter_map(|l| l.split_once(' '))
+            .filter_map(|(commit, pin)| Some((id(commit)?, if pin == "-" { None } else { Some(id(pin)?) })));
         Pins { tags, known: known.collect(), fresh: Mutex::new(vec![]) }
     }
 
@@ -59,7 +62,8 @@ impl Pins {
         if matches!(fs::look(&file), Ok(fs::Found::File { size_bytes, .. }) if size_bytes > CACHE_BYTES_MAX) {
             let _ = fs::remove_file(&file);
         }
-        let lines: String = fresh.iter().map(|(commit, pin)| format!("{commit} {}\n", pin.map_or_else(|| "-".to_owned(), |p| p.to_string()))).collect();
+        let lines: String =
+            fresh.iter().map(|(commit, pin)| format!("{commit} {}\n", pin.map_or_else(|| "-".to_owned(), |p| p.to_string()))).collect();
         let _ = file.parent().map(fs::create_dirs);
         let _ = fs::append(&file, lines.as_bytes());
     }
@@ -104,7 +108,9 @@ impl Pins {
             return Ok((report(PinState::Drifted, Some(pin)), Some(format!("HEAD pins {}, the registry says {name}", said(pin)))));
         }
         match head::read(&folder.join(ENGINE_FOLDER)).commit() {
-            Some(out) if out != pin => Ok((report(PinState::Drifted, Some(pin)), Some(format!("engine/ is at {}, HEAD pins {}", said(out), said(pin))))),
+            Some(out) if out != pin => {
+                Ok((report(PinState::Drifted, Some(pin)), Some(format!("engine/ is at {}, HEAD pins {}", said(out), said(pin)))))
+            }
             Some(_) => Ok((report(PinState::Ok, Some(pin)), None)),
             None => Ok((report(PinState::Ok, Some(pin)), Some("engine/ is not checked out: git submodule update --init".into()))),
         }

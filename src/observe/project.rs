@@ -20,7 +20,14 @@ pub fn look(registry: &Registry, projects: &[&Project]) -> Report {
 fn one(registry: &Registry, project: &Project, pins: &Pins, places: &Places) -> ProjectReport {
     let nothing = PinReport { state: PinState::Missing, commit: None, version: None };
     let (pin, seen) = match project.folder() {
-        None => (nothing, Seen { state: Some(ProjectState::Unknown), note: Some("on another machine, which this version cannot ask".into()), ..Seen::default() }),
+        None => (
+            nothing,
+            Seen {
+                state: Some(ProjectState::Unknown),
+                note: Some("on another machine, which this version cannot ask".into()),
+                ..Seen::default()
+            },
+        ),
         Some(folder) if !fs::is_dir(folder) => {
             (nothing, Seen { state: Some(ProjectState::Missing), note: Some("its folder is not there".into()), ..Seen::default() })
         }

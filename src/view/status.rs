@@ -31,7 +31,15 @@ pub fn table(report: &Report) -> Table {
 /// How many there are of each state, and what to do where something is wrong.
 pub fn summary(report: &Report) -> Text {
     let mut text = Text::of(Tone::Dim, format!("{} projects", report.projects.len()));
-    let states = [ProjectState::Up, ProjectState::Degraded, ProjectState::Failing, ProjectState::Down, ProjectState::Missing, ProjectState::Invalid, ProjectState::Unknown];
+    let states = [
+        ProjectState::Up,
+        ProjectState::Degraded,
+        ProjectState::Failing,
+        ProjectState::Down,
+        ProjectState::Missing,
+        ProjectState::Invalid,
+        ProjectState::Unknown,
+    ];
     for state in states {
         let count = report.projects.iter().filter(|p| p.state == state).count();
         if count > 0 {
