@@ -4,6 +4,7 @@ mod add;
 mod attach;
 mod completions;
 mod create;
+mod demo;
 mod disable;
 mod enable;
 mod engine;
@@ -89,6 +90,7 @@ enum Verb {
     History(history::Args),
     Undo(undo::Args),
     Schema(schema::Args),
+    Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -179,6 +181,7 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Why(args) => why::run(args, ctx),
         Verb::Exec(args) => exec::run(args, ctx),
         Verb::Po(args) => po::run(args, ctx),
+        Verb::Demo(args) => demo::run(args, ctx),
         Verb::Completions(args) => completions::run(args),
         Verb::Man(args) => man::run(args),
     }

@@ -268,6 +268,12 @@ pub fn raw(bytes: &[u8]) {
     ended(out.write_all(bytes).and_then(|()| out.flush()));
 }
 
+/// [`raw`] for a program that has to tidy up whoever listens: a closed pipe does not end it.
+pub fn raw_while_heard(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -88,6 +88,11 @@ pub fn agents_runtime() -> PathBuf {
     }
 }
 
+/// `$TMPDIR`, default `/tmp`.
+pub fn temp_dir() -> PathBuf {
+    std::env::temp_dir()
+}
+
 /// The folder this process stands in.
 pub fn current_dir() -> io::Result<PathBuf> {
     std::env::current_dir()

@@ -88,6 +88,25 @@ impl Changes {
     }
 }
 
+impl Changes {
+    /// Waits until the file of that name is touched. False: it was not by `deadline` on [`super::clock::monotonic`].
+    pub fn wait_by(&mut self, name: &str, deadline: std::time::Duration) -> io::Result<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        while !self.touched(name)? {
+            let left = deadline.saturating_sub(super::clock::monotonic());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(true)
+    }
+}
+
 impl AsFd for Changes {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

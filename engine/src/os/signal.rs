@@ -5,6 +5,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// A child has ended.
 pub const CHILD: i32 = libc::SIGCHLD;
+/// Ctrl-C.
+pub const INTERRUPT: i32 = libc::SIGINT;
+/// A polite request to end.
+pub const TERMINATE: i32 = libc::SIGTERM;
+/// The terminal is gone.
+pub const HANG_UP: i32 = libc::SIGHUP;
 
 /// Blocks `signals` in this thread and returns a non-blocking descriptor that is readable when one arrived.
 pub fn descriptor(signals: &[i32]) -> io::Result<OwnedFd> {
