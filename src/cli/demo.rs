@@ -58,7 +58,7 @@ fn play(stage: &Stage) -> Result<()> {
 
     heading("Started, all at once; each agent in a terminal of its own");
     stage.fleet(&["start", "--all"])?;
-    stage.fleet(&["status"])?;
+    stage.status()?;
 
     heading("Killed, without a warning: what died is back, and nothing else notices");
     heal_all(stage)?;
@@ -72,11 +72,11 @@ fn play(stage: &Stage) -> Result<()> {
     stage.fleet(&["update", "--all", NEXT, "--dry-run"])?;
     stage.fleet(&["update", "--all", NEXT])?;
     stage.git(PROJECTS[2], &["log", "--oneline", "--stat", "-1"])?;
-    stage.fleet(&["status"])?;
+    stage.status()?;
 
     heading("Stopped: no process is left");
     stage.fleet(&["stop", "--all"])?;
-    stage.fleet(&["status"])?;
+    stage.status()?;
     stage.fleet(&["history"])
 }
 

@@ -6,6 +6,7 @@ mod completions;
 mod create;
 mod demo;
 mod disable;
+mod doctor;
 mod enable;
 mod engine;
 mod exec;
@@ -90,6 +91,7 @@ enum Verb {
     History(history::Args),
     Undo(undo::Args),
     Schema(schema::Args),
+    Doctor(doctor::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -181,6 +183,7 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Why(args) => why::run(args, ctx),
         Verb::Exec(args) => exec::run(args, ctx),
         Verb::Po(args) => po::run(args, ctx),
+        Verb::Doctor(args) => doctor::run(args, ctx),
         Verb::Demo(args) => demo::run(args, ctx),
         Verb::Completions(args) => completions::run(args),
         Verb::Man(args) => man::run(args),

@@ -80,28 +80,36 @@ impl Stage {
     }
 
     pub fn fleet_in(&self, folder: &Path, args: &[&str]) -> Result<()> {
-        super::command(&format!("fleet {}", args.join(" ")), "");
+        let line = format!("fleet {}", args.join(" "));
+        super::command(&line, "");
         let colour = if out::stdout_colour() { "--color=always" } else { "--color=never" };
         let mut argv = vec![self.program.clone(), colour.into()];
         argv.extend(args.iter().map(|a| (*a).to_owned()));
-        self.show(&argv, folder)
+        self.show(&line, &argv, folder)
+    }
+
+    /// How everything is, by each project's own engine.
+    pub fn status(&self) -> Result<()> {
+        self.fleet(&["exec", "--all", "--", "engine/agents", "status"])
     }
 
     /// A project's own engine, as by hand.
     pub fn engine(&self, name: &str, args: &[&str]) -> Result<()> {
         let folder = self.project(name);
-        super::command(&format!("cd {} && {} {}", self.shown(&folder), super::launcher(), args.join(" ")), "");
+        let line = format!("cd {} && {} {}", self.shown(&folder), super::launcher(), args.join(" "));
+        super::command(&line, "");
         let mut argv = vec![folder.join(super::launcher()).display().to_string()];
         argv.extend(args.iter().map(|a| (*a).to_owned()));
-        self.show(&argv, &folder)
+        self.show(&line, &argv, &folder)
     }
 
     /// git in a project.
     pub fn git(&self, name: &str, args: &[&str]) -> Result<()> {
         let folder = self.project(name);
-        super::command(&format!("git -C {} {}", self.shown(&folder), args.join(" ")), "");
+        let line = format!("git -C {} {}", self.shown(&folder), args.join(" "));
+        super::command(&line, "");
         let argv: Vec<String> = ["git"].iter().chain(args).map(|a| (*a).to_owned()).collect();
-        self.show(&argv, &folder)
+        self.show(&line, &argv, &folder)
     }
 
     fn shown(&self, path: &Path) -> String {
@@ -109,7 +117,7 @@ impl Stage {
     }
 
     /// Runs a command and shows what it said; one that fails ends the demo.
-    fn show(&self, argv: &[String], folder: &Path) -> Result<()> {
+    fn show(&self, line: &str, argv: &[String], folder: &Path) -> Result<()> {
         let output = self.run(argv, folder)?;
         // Programs of ours, whose words have gone through the gate, and git's.
         out::raw_while_heard(&output.stdout);
@@ -119,7 +127,7 @@ impl Stage {
         }
         match output.code {
             0 => Ok(()),
-            code => Err(Error::failed(format!("the demo ended early: `{}` ended with status {code}", argv[1..].join(" ")))),
+            code => Err(Error::failed(format!("the demo ended early: `{line}` ended with status {code}"))),
         }
     }
 
