@@ -146,7 +146,9 @@ fn runtime() -> Line {
 
 /// A folder that is written to, and how much room its disk has.
 fn room(check: &str, folder: &Path) -> Line {
-    let Some(there) = folder.ancestors().find(|f| fs::is_dir(f)) else { return line(check, Verdict::Bad, "no folder to be in", "set HOME") };
+    let Some(there) = folder.ancestors().find(|f| fs::is_dir(f)) else {
+        return line(check, Verdict::Bad, "no folder to be in", "set HOME");
+    };
     let shown = env::shorten(folder);
     if fs::is_dir(folder) && !fs::is_own(folder).unwrap_or(false) {
         return line(check, Verdict::Bad, format!("{shown} belongs to somebody else"), format!("chown it: {shown}"));

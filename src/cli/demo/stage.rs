@@ -144,9 +144,9 @@ impl Stage {
         let old = carried::ids();
         let mirror = self.folder.join("cache/fleet/harness").join(harness::mirror::path(CARRIED, None).file_name().unwrap_or_default());
         let git = Git::at(&mirror).env("GIT_INDEX_FILE", &self.folder.join("next-index").display().to_string());
-        let git = ["AUTHOR", "COMMITTER"].iter().fold(git, |git, who| {
-            git.env(&format!("GIT_{who}_NAME"), "agents").env(&format!("GIT_{who}_EMAIL"), "agents@engine.invalid")
-        });
+        let git = ["AUTHOR", "COMMITTER"]
+            .iter()
+            .fold(git, |git, who| git.env(&format!("GIT_{who}_NAME"), "agents").env(&format!("GIT_{who}_EMAIL"), "agents@engine.invalid"));
         let manifest = git.run(&["cat-file", "blob", &format!("{}:{MANIFEST_FILE}", old.commit)])?;
         let file = self.folder.join("next-manifest");
         fs::write_new(&file, manifest.replacen(carried::VERSION, tag.trim_start_matches('v'), 1).as_bytes(), 0o600)?;
