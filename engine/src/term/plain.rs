@@ -17,12 +17,12 @@ const READ_BYTES: u64 = 512 << 10;
 /// The end of a log, from the beginning of a line.
 pub(super) struct Tail {
     pub(super) bytes: Vec<u8>,
-    /// No colours are on where it begins.
+    /// No colours are on where it begins; false where that was not asked.
     pub(super) uncoloured: bool,
 }
 
-/// The stretch that tells the last `keep` rows; `None` where it is not to be had, or holds more than lines.
-pub(super) fn tail(segments: &[Segment], size: Size, keep: usize) -> io::Result<Option<Tail>> {
+/// The stretch that tells the last `keep` rows, and if `colours` which are on where it begins; `None` where it is not to be had, or holds more than lines.
+pub(super) fn tail(segments: &[Segment], size: Size, keep: usize, colours: bool) -> io::Result<Option<Tail>> {
     // Rows that stood on the screen before the stretch began may show through until they have scrolled away.
     let wanted = keep + 2 * usize::from(size.rows) + ROWS_GIVEN_BACK;
     let mut parts: Vec<Vec<u8>> = vec![];
@@ -54,11 +54,12 @@ pub(super) fn tail(segments: &[Segment], size: Size, keep: usize) -> io::Result<
     if spare == 0 || bytes[spare - 1] != b'\r' {
         return Ok(None);
     }
-    let uncoloured = match (last_is_plain(&bytes[..spare]), before) {
-        (Some(plain), _) => plain,
-        (None, Some((nth, at))) => uncoloured_before(&segments[..=nth], at)?,
-        (None, None) => true,
-    };
+    let uncoloured = colours
+        && match (last_is_plain(&bytes[..spare]), before) {
+            (Some(plain), _) => plain,
+            (None, Some((nth, at))) => uncoloured_before(&segments[..=nth], at)?,
+            (None, None) => true,
+        };
     bytes.drain(..=spare);
     let mut check = Lines { only: true };
     Scanner::new().feed(&bytes, &mut check);

@@ -137,7 +137,7 @@ impl Recorder {
     /// The last `lines` lines of scrollback and the screen; `styled` keeps colours.
     pub fn capture(&mut self, lines: usize, styled: bool) -> Vec<u8> {
         let keep = lines + usize::from(self.size.rows);
-        if !styled && let Some(text) = self.tail(keep).and_then(|tail| tail.text(self.size.cols, keep)) {
+        if !styled && let Some(text) = self.tail(keep, false).and_then(|tail| tail.text(self.size.cols, keep)) {
             return text;
         }
         self.shortest_replay(keep).into_lines(styled)
@@ -158,19 +158,19 @@ impl Recorder {
     }
 
     /// The log's end, where it holds lines only.
-    fn tail(&self, keep: usize) -> Option<plain::Tail> {
+    fn tail(&self, keep: usize, colours: bool) -> Option<plain::Tail> {
         let placed = self.modes.alternate_screen || self.modes.scroll_region || self.modes.origin || !self.scanner.is_ground();
         let size = self.size;
         let odd = size.rows == 0 || size.cols == 0 || size.rows.max(size.cols) > TERMINAL_CELLS_MAX;
         if placed || odd || self.log.incomplete.is_some() {
             return None;
         }
-        plain::tail(&self.log.segments(), size, keep).ok().flatten()
+        plain::tail(&self.log.segments(), size, keep, colours).ok().flatten()
     }
 
     /// A terminal that shows what the log says, from as little of it as is enough.
     fn shortest_replay(&self, keep: usize) -> Replay {
-        match self.tail(keep).filter(|tail| tail.uncoloured) {
+        match self.tail(keep, true).filter(|tail| tail.uncoloured) {
             Some(tail) => {
                 let mut replay = Replay::new(self.size, keep);
                 replay.feed(&self.modes.sequences());
@@ -355,7 +355,7 @@ mod tests {
             for part in &parts {
                 r.output(part.as_bytes());
             }
-            prop_assert!(r.tail(lines + 6).is_some());
+            prop_assert!(r.tail(lines + 6, true).is_some());
             let slow = slowly(&r, lines + 6);
             prop_assert_eq!(text(&mut r, lines), slow);
             let styled = r.replay(lines + 6).into_lines(true);
