@@ -72,11 +72,18 @@ pub fn build(plan: Plan<'_>, partial: &Path, lock: &Lock) -> Result<String> {
         os::fs::create_dirs(target.parent().unwrap_or(partial))?;
         os::fs::write_new(&target, text.as_bytes(), 0o644)?;
     }
-    repo::place_engine(partial, &git_folder, plan.mirror, plan.target, lock)?;
+    repo::prepare_engine(partial, &git_folder, plan.mirror, plan.target)?;
     let mut add = vec!["add", "--force", "--", "engine"];
     add.extend(files.iter().map(|(path, _)| *path));
-    git.run(&add)?;
-    git.run(&["commit", "--quiet", "--message", &format!("Create {}", plan.name)]).map_err(identity)?;
+    // The commit needs the engine's HEAD only, so its files are written meanwhile.
+    std::thread::scope(|scope| {
+        let filled = scope.spawn(|| repo::fill_engine(partial, lock));
+        let committed = git
+            .run(&add)
+            .and_then(|_| git.run(&["commit", "--quiet", "--message", &format!("Create {}", plan.name)]).map_err(identity));
+        let filled = filled.join().map_err(|_| Error::failed("the engine's checkout ended unexpectedly"))?;
+        committed.and(filled)
+    })?;
     os::fs::sync_filesystem(partial)?;
     Ok(repo::look(partial)?.head.to_string())
 }

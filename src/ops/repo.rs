@@ -147,6 +147,12 @@ pub fn engine_url(mirror: &Mirror) -> &str {
 
 /// Puts an engine into a project that has none checked out: git folder under `.git/modules`, objects, work tree. `engine/` must be empty or absent.
 pub fn place_engine(folder: &Path, git_folder: &Path, mirror: &Mirror, target: &Resolved, lock: &Lock) -> Result<()> {
+    prepare_engine(folder, git_folder, mirror, target)?;
+    fill_engine(folder, lock)
+}
+
+/// The first half: all but the files. From now on git sees the submodule at its commit.
+pub fn prepare_engine(folder: &Path, git_folder: &Path, mirror: &Mirror, target: &Resolved) -> Result<()> {
     let module = git_folder.join("modules").join(ENGINE_FOLDER);
     for below in ["objects/pack", "objects/info", "refs/heads", "refs/tags"] {
         os::fs::create_dirs(&module.join(below))?;
@@ -169,8 +175,12 @@ pub fn place_engine(folder: &Path, git_folder: &Path, mirror: &Mirror, target: &
     write(&module.join("HEAD"), format!("{}\n", target.commit).as_bytes())?;
     let engine = folder.join(ENGINE_FOLDER);
     os::fs::create_dirs(&engine)?;
-    write(&engine.join(".git"), format!("gitdir: ../.git/modules/{ENGINE_FOLDER}\n").as_bytes())?;
-    Git::at(&engine).without_hooks().holding(lock).run(&["reset", "--quiet", "--hard"]).map(drop)
+    write(&engine.join(".git"), format!("gitdir: ../.git/modules/{ENGINE_FOLDER}\n").as_bytes())
+}
+
+/// The second half: the files.
+pub fn fill_engine(folder: &Path, lock: &Lock) -> Result<()> {
+    Git::at(&folder.join(ENGINE_FOLDER)).without_hooks().holding(lock).run(&["reset", "--quiet", "--hard"]).map(drop)
 }
 
 /// A new file in a place that is only renamed or looked at when it is whole: neither atomic nor synced.

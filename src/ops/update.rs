@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agents::cli::{Error, Result, out};
-use agents::os::lock::Lock;
+use agents::os::{self, lock::Lock};
 use gix::ObjectId;
 
 use super::bump::{self, Allowed, Goal, Planned};
@@ -210,6 +210,10 @@ fn move_pins(home: &mut Home, plan: &Plan, undoes: Option<u64>, progress: &(impl
                 outcome.failed.push(failure.error.of(format!("project {}", bump.name)));
             }
         }
+    }
+    if let Some(bump) = outcome.done.first() {
+        // git and gix leave their objects to the cache; what the registry says must be there after a power loss.
+        os::fs::sync_filesystem(&bump.folder)?;
     }
     home.registry = record(home, &outcome.done)?;
     if !all_settled {

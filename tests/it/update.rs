@@ -50,10 +50,15 @@ fn nothing_else_is_swept_along() {
     home.write("projects/shop/README.md", "changed\n");
     home.write("projects/shop/untracked", "untracked\n");
     let before = home.git(&shop, &["status", "--porcelain"]);
+    let mode = |name: &str| shop.join(name).metadata().unwrap().permissions().mode();
+    let index_mode = mode(".git/index");
     home.fleet(&["update", "shop", "v1.1.0"]).ok();
     is_at(&home, "shop", "v1.1.0");
     assert_eq!(home.git(&shop, &["status", "--porcelain"]), before);
     assert_eq!(home.git(&shop, &["show", "--format=", "--name-only", "HEAD"]), "engine");
+    assert_eq!(home.git(&shop, &["show", "--format=%an %ae %cn", "-s", "HEAD"]), "Ada Tester ada@example.org Ada Tester");
+    assert!(home.git(&shop, &["reflog", "-1"]).contains("Update engine to v1.1.0"));
+    assert_eq!(mode(".git/index"), index_mode);
     home.git(&shop, &["fsck"]);
 }
 
