@@ -78,9 +78,8 @@ pub fn build(plan: Plan<'_>, partial: &Path, lock: &Lock) -> Result<String> {
     // The commit needs the engine's HEAD only, so its files are written meanwhile.
     std::thread::scope(|scope| {
         let filled = scope.spawn(|| repo::fill_engine(partial, lock));
-        let committed = git
-            .run(&add)
-            .and_then(|_| git.run(&["commit", "--quiet", "--message", &format!("Create {}", plan.name)]).map_err(identity));
+        let committed =
+            git.run(&add).and_then(|_| git.run(&["commit", "--quiet", "--message", &format!("Create {}", plan.name)]).map_err(identity));
         let filled = filled.join().map_err(|_| Error::failed("the engine's checkout ended unexpectedly"))?;
         committed.and(filled)
     })?;
