@@ -58,11 +58,12 @@ fn play(stage: &Stage) -> Result<()> {
 
     heading("Started, all at once; each agent in a terminal of its own");
     stage.fleet(&["start", "--all"])?;
-    stage.status()?;
+    stage.fleet(&["status"])?;
 
     heading("Killed, without a warning: what died is back, and nothing else notices");
     heal_all(stage)?;
     stage.fleet(&["why", PROJECTS[0]])?;
+    stage.fleet(&["status"])?;
 
     heading("A project needs no registry: its own engine does all of it by hand");
     stage.engine(PROJECTS[1], &["status"])?;
@@ -72,11 +73,11 @@ fn play(stage: &Stage) -> Result<()> {
     stage.fleet(&["update", "--all", NEXT, "--dry-run"])?;
     stage.fleet(&["update", "--all", NEXT])?;
     stage.git(PROJECTS[2], &["log", "--oneline", "--stat", "-1"])?;
-    stage.status()?;
+    stage.fleet(&["status"])?;
 
     heading("Stopped: no process is left");
     stage.fleet(&["stop", "--all"])?;
-    stage.status()?;
+    stage.fleet(&["status"])?;
     stage.fleet(&["history"])
 }
 

@@ -88,11 +88,6 @@ impl Stage {
         self.show(&line, &argv, folder)
     }
 
-    /// How everything is, by each project's own engine.
-    pub fn status(&self) -> Result<()> {
-        self.fleet(&["exec", "--all", "--", "engine/agents", "status"])
-    }
-
     /// A project's own engine, as by hand.
     pub fn engine(&self, name: &str, args: &[&str]) -> Result<()> {
         let folder = self.project(name);
