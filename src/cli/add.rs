@@ -7,7 +7,7 @@ use agents::os;
 
 use super::Context;
 use crate::ops::journal::Entry;
-use crate::ops::{self, Home, bump, join};
+use crate::ops::{self, Home, bump, join, trust};
 use crate::registry::grammar;
 
 /// Register a project that exists already; a URL is cloned first
@@ -55,8 +55,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let entry = Entry { tags: args.tags.clone(), ..join::recognise(&home.registry, &here)? };
     let project = ops::new_project(&home.registry, &name, &entry)?;
     home.change(&format!("add {name}"), |edit| edit.add_project(&project))?;
-    said(&name, &entry);
-    Ok(())
+    said(&home, &name, &entry)
 }
 
 fn clone(args: &Args, home: &mut Home, name: &str) -> Result<()> {
@@ -70,11 +69,14 @@ fn clone(args: &Args, home: &mut Home, name: &str) -> Result<()> {
         Ok(made)
     };
     let made = home.make(name, &folder, build, true)?;
-    said(name, &made.entry);
-    Ok(())
+    said(home, name, &made.entry)
 }
 
-fn said(name: &str, entry: &Entry) {
+/// To add a project is to trust it as it is now.
+fn said(home: &Home, name: &str, entry: &Entry) -> Result<()> {
+    if let Some((project, folder)) = home.registry.project(name).and_then(|p| Some((p, p.folder()?))) {
+        trust::grant(&home.registry.home, project, folder)?;
+    }
     out::say(format!(
         "added {name} at {}, harness {}, engine {} ({})",
         entry.location,
@@ -82,4 +84,6 @@ fn said(name: &str, entry: &Entry) {
         entry.reference,
         bump::short(&entry.commit)
     ));
+    out::say("trusted as it is now: when its agents.toml changes, `fleet start` asks again");
+    Ok(())
 }

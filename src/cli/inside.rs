@@ -10,7 +10,7 @@ use agents::os::process::{Run, exec};
 
 use super::Context;
 use crate::harness::cache;
-use crate::ops::drive;
+use crate::ops::{drive, trust};
 use crate::registry::{Project, Registry};
 
 /// `web` or `web/int-1`.
@@ -52,6 +52,7 @@ pub fn become_engine(target: &str, verb: &str, rest: &[String], ctx: &Context) -
     let target = Target::parse(target);
     let project = named(&registry, &target.project)?;
     let folder = folder(project)?;
+    trust::check(&registry, project, folder).map_err(|e| e.of(format!("project {}", project.name)))?;
     seed(&registry, project)?;
     let launcher = launcher(folder, project)?;
     let session = match target.session {

@@ -3,7 +3,7 @@
 use agents::cli::Result;
 
 use super::Context;
-use super::run::Deed;
+use super::run::{Deed, Options};
 use crate::registry::select::Select;
 
 /// Stop projects and start them again; conversations go on
@@ -14,6 +14,9 @@ pub struct Args {
     /// Only say what would be run
     #[arg(long)]
     pub dry_run: bool,
+    /// Trust what the projects would run, as it is now
+    #[arg(long)]
+    pub trust: bool,
     /// Facts as JSON
     #[arg(long)]
     pub json: bool,
@@ -21,5 +24,5 @@ pub struct Args {
 
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let deed = Deed { verb: "restart", done: "restarted", commands: |c| vec![("down", c.down.as_ref()), ("up", c.up.as_ref())] };
-    super::run::run(&args.select, args.dry_run, args.json, &deed, ctx)
+    super::run::run(&args.select, Options { dry_run: args.dry_run, json: args.json, trust: args.trust }, &deed, ctx)
 }

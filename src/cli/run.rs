@@ -6,7 +6,7 @@ use agents::contract::manifest::Commands;
 
 use super::Context;
 use crate::harness::cache;
-use crate::ops::{drive, parallel};
+use crate::ops::{drive, parallel, trust};
 use crate::registry::select::Select;
 use crate::registry::{Project, Registry};
 
@@ -20,8 +20,17 @@ pub struct Deed {
     pub commands: fn(&Commands) -> Vec<(&'static str, Option<&Vec<String>>)>,
 }
 
+/// What the command line says about how.
+pub struct Options {
+    pub dry_run: bool,
+    pub json: bool,
+    /// What the projects would run is trusted as it is now.
+    pub trust: bool,
+}
+
 /// Does it to every selected project; each failure is told at the end, none stops the others.
-pub fn run(select: &Select, dry_run: bool, json: bool, deed: &Deed, ctx: &Context) -> Result<()> {
+pub fn run(select: &Select, options: Options, deed: &Deed, ctx: &Context) -> Result<()> {
+    let Options { dry_run, json, trust } = options;
     let registry = ctx.registry()?;
     let projects = select.resolve(&registry)?;
     if dry_run {
@@ -36,7 +45,7 @@ pub fn run(select: &Select, dry_run: bool, json: bool, deed: &Deed, ctx: &Contex
         cache::seed()?;
     }
     let results = parallel::each(&projects, |project| {
-        let result = one(&registry, project, deed);
+        let result = one(&registry, project, deed, trust);
         if result.is_ok() && !json {
             out::say(out::Text::of(Tone::Good, deed.done).and(Tone::Plain, format!(" {}", project.name)));
         }
@@ -76,8 +85,12 @@ fn argvs(registry: &Registry, project: &Project, deed: &Deed) -> Result<Vec<Vec<
         .collect()
 }
 
-fn one(registry: &Registry, project: &Project, deed: &Deed) -> Result<()> {
+fn one(registry: &Registry, project: &Project, deed: &Deed, trust: bool) -> Result<()> {
     let folder = super::inside::folder(project)?;
+    if trust {
+        trust::grant(&registry.home, project, folder)?;
+    }
+    trust::check(registry, project, folder)?;
     for argv in argvs(registry, project, deed)? {
         drive::run(&argv, folder, &format!("could not {}", deed.verb))?;
     }

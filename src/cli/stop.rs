@@ -3,7 +3,7 @@
 use agents::cli::Result;
 
 use super::Context;
-use super::run::Deed;
+use super::run::{Deed, Options};
 use crate::registry::select::Select;
 
 /// Stop projects: no process of theirs is left
@@ -21,5 +21,5 @@ pub struct Args {
 
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let deed = Deed { verb: "stop", done: "stopped", commands: |c| vec![("down", c.down.as_ref())] };
-    super::run::run(&args.select, args.dry_run, args.json, &deed, ctx)
+    super::run::run(&args.select, Options { dry_run: args.dry_run, json: args.json, trust: false }, &deed, ctx)
 }

@@ -15,8 +15,8 @@ use agents::os::{env, fs};
 
 use super::report::ProjectState;
 use crate::harness::CARRIED;
-use crate::ops::drive;
-use crate::registry::Harness;
+use crate::ops::{drive, trust};
+use crate::registry::{Harness, Project, Registry};
 
 /// An engine that does not answer for so long hangs.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -56,10 +56,13 @@ impl Places {
     }
 
     /// What is known of the engine of the project in `folder`.
-    pub fn look(&self, harness: &Harness, folder: &Path) -> Seen {
+    pub fn look(&self, registry: &Registry, project: &Project, harness: &Harness, folder: &Path) -> Seen {
         let foreign = harness.url.is_some() || harness.status.is_some();
         if foreign && !speaks_our_protocol(harness, folder) {
-            return ask_command(harness, folder);
+            return match trust::check(registry, project, folder) {
+                Ok(()) => ask_command(harness, folder),
+                Err(e) => Seen::of(ProjectState::Unknown, e.message),
+            };
         }
         if !fs::exists(&folder.join(CONFIG_FILE)) {
             return Seen::of(ProjectState::Invalid, format!("it has no {CONFIG_FILE}"));

@@ -33,7 +33,7 @@ fn one(registry: &Registry, project: &Project, pins: &Pins, places: &Places) -> 
         }
         Some(folder) => {
             let mut seen = match registry.harness_of(project) {
-                Ok(harness) => places.look(harness, folder),
+                Ok(harness) => places.look(registry, project, harness, folder),
                 Err(e) => Seen { state: Some(ProjectState::Invalid), note: Some(e.message), ..Seen::default() },
             };
             let pin = match pins.look(project, folder) {

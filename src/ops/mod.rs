@@ -11,6 +11,7 @@ pub mod journal;
 pub mod parallel;
 pub mod repo;
 pub mod scaffold;
+pub mod trust;
 pub mod undo;
 pub mod update;
 
