@@ -83,7 +83,11 @@ pub fn check(registry: &Registry, project: &Project, folder: &Path) -> Result<()
     let now = content(project, folder)?;
     let ours = |engine: &str| project.commit.as_deref() == Some(engine);
     let refuse = |what: String| {
-        let error = Error::failed(what).hint(format!("look at {} and {}/", folder.join(&project.config).display(), folder.join(ENGINE_FOLDER).display()));
+        let error = Error::failed(what).hint(format!(
+            "look at {} and {}/",
+            folder.join(&project.config).display(),
+            folder.join(ENGINE_FOLDER).display()
+        ));
         Err(error.hint(format!("fleet start {} --trust   if what they would run is what you want", project.name)))
     };
     match (record.folders.get(&key(folder)), &now) {
