@@ -8,7 +8,7 @@ use agents::os;
 use super::Context;
 use crate::harness::{Mirror, Resolved, cache};
 use crate::ops::journal::Entry;
-use crate::ops::{self, Home, Made, bump, create, drive, trust};
+use crate::ops::{self, Home, Made, bump, create, drive};
 use crate::registry::{Harness, Registry, grammar};
 
 /// Make a project: a git repository with an engine, one agent, one commit
@@ -62,7 +62,6 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         Ok(Made { commit: create::build(plan, partial, &home.lock)?, entry: entry(args, &folder, &harness, &target) })
     };
     home.make(&args.name, &folder, build, !args.no_register)?;
-    trust::made(&home.registry.home, &folder)?;
     out::say(format!("created {} at {}, engine {}", args.name, os::env::shorten(&folder), named(&mirror, &target)));
     drop(home);
     match args.start {

@@ -80,6 +80,7 @@ impl Home {
             Ok(())
         };
         beside(&self.registry.home, &format!(".{}.", registry::FILE))?;
+        trust::sweep(&self.registry.home)?;
         beside(self.journal.folder(), ".")
     }
 
@@ -115,6 +116,9 @@ impl Home {
             && self.registry.project(name).is_none()
         {
             self.registry = entries::add(&self.registry, name, entry)?;
+        }
+        if entry.is_none_or(|e| e.repo.is_none()) {
+            trust::made(&self.registry.home, folder)?;
         }
         Ok(End::Done)
     }
@@ -165,6 +169,9 @@ impl Home {
         }
         running.amend(&intent, &format!("built {}", made.commit))?;
         os::fs::rename(&partial, folder)?;
+        if made.entry.repo.is_none() {
+            trust::made(&self.registry.home, folder)?;
+        }
         if registered {
             self.registry = entries::add(&self.registry, name, &made.entry)?;
         }

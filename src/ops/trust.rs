@@ -64,6 +64,20 @@ fn write(home: &Path, folder: &Path, trusted: Trusted) -> Result<()> {
     Ok(fs::write_atomic(&path, text.as_bytes(), 0o600)?)
 }
 
+/// Removes what a killed command was writing beside the record.
+pub fn sweep(home: &Path) -> Result<()> {
+    let path = file(home);
+    let folder = path.parent().unwrap_or(home);
+    if !fs::is_dir(folder) {
+        return Ok(());
+    }
+    let _lock = Lock::wait(&path.with_extension("lock"))?;
+    for name in fs::list(folder)?.iter().filter(|n| n.starts_with(".trust.json.") && n.ends_with(".tmp")) {
+        fs::remove_file(&folder.join(name))?;
+    }
+    Ok(())
+}
+
 /// A project that was made here.
 pub fn made(home: &Path, folder: &Path) -> Result<()> {
     write(home, folder, Trusted::Made)
