@@ -10,6 +10,10 @@ use std::{env, fs};
 fn main() {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("engine");
     println!("cargo::rerun-if-changed=engine");
+    // As the engine's own build script does, and says why.
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") && env::var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("gnu") {
+        println!("cargo::rustc-link-arg-bins=-no-pie");
+    }
     let mut files = vec![];
     collect(&root, "", &mut files);
     files.sort();
