@@ -10,6 +10,9 @@ use crate::ops::{drive, parallel, trust};
 use crate::registry::select::Select;
 use crate::registry::{Project, Registry};
 
+/// A command's name in the manifest, and its argv if the harness has it.
+pub type Step<'a> = (&'static str, Option<&'a Vec<String>>);
+
 /// One thing to do with a project, in words and as a command of its engine's.
 pub struct Deed {
     /// `start`
@@ -17,7 +20,7 @@ pub struct Deed {
     /// `started`
     pub done: &'static str,
     /// The commands, in order.
-    pub commands: fn(&Commands) -> Vec<(&'static str, Option<&Vec<String>>)>,
+    pub commands: fn(&Commands) -> Vec<Step<'_>>,
 }
 
 /// What the command line says about how.

@@ -51,6 +51,7 @@ pub fn built_in(name: &str) -> Option<Backend> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
 

@@ -107,7 +107,7 @@ pub(super) fn report(layout: &Layout, session: &str) -> Result<AgentStatus> {
     let mut stream = host(layout, session)?;
     queue(&mut stream, &who(session), &ToHost::Status)?;
     match answer(&mut stream, &who(session), AT_ONCE)? {
-        FromHost::Report { status, .. } => Ok(status),
+        FromHost::Report { status, .. } => Ok(*status),
         FromHost::Failed { reason } => Err(Error::failed(reason)),
         FromHost::Taken | FromHost::Done | FromHost::Detached { .. } => Err(strange(&who(session))),
     }

@@ -18,7 +18,12 @@ pub enum ToHost {
     /// From the watchdog: [`FromHost::Report`] at once with the terminal's master descriptor, then one at every change.
     Watch,
     /// From now on [`BYTES`] frames go both ways: first what redraws the screen, then output as it comes.
-    Attach { size: Size },
+    /// One that only looks on changes neither size nor input.
+    Attach {
+        size: Size,
+        #[serde(default)]
+        read_only: bool,
+    },
     /// The attached client's terminal has a new size.
     Resize { size: Size },
     /// Text for the agent, as a paste where it takes one, then Enter if `submit`. Answer: `Taken` or `Failed`.
@@ -38,8 +43,8 @@ pub enum ToHost {
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum FromHost {
     Report {
-        status: AgentStatus,
-        run: Run,
+        status: Box<AgentStatus>,
+        run: Box<Run>,
     },
     Taken,
     Done,

@@ -89,14 +89,9 @@ mod tests {
         let mut deaths = Deaths::default();
         let mut now = secs(1000);
         let mut delays = vec![];
-        loop {
-            match deaths.died(now, secs(1), &POLICY, 0.5) {
-                Next::At(at) => {
-                    delays.push((at - now).as_millis());
-                    now = at + secs(1);
-                }
-                Next::GiveUp => break,
-            }
+        while let Next::At(at) = deaths.died(now, secs(1), &POLICY, 0.5) {
+            delays.push((at - now).as_millis());
+            now = at + secs(1);
         }
         assert_eq!(delays, [0, 200, 400, 800, 1600]);
     }

@@ -52,7 +52,7 @@ fn interest(stream: &os::socket::Stream) -> (BorrowedFd<'_>, PollFlags) {
 
 /// A number from 0 to 1 that differs from process to process and moment to moment: spreads what would come all at once.
 fn jitter() -> f64 {
-    f64::from(os::clock::monotonic().subsec_nanos() / 1000 % 1000) / 1000.0
+    f64::from(os::clock::monotonic().subsec_micros() % 1000) / 1000.0
 }
 
 fn millis(n: u64) -> Duration {

@@ -202,9 +202,9 @@ impl Watchdog {
         let fill = stream.fill();
         let mut sound = matches!(fill, Ok(Fill::More | Fill::Nothing));
         loop {
-            match stream.next() {
+            match stream.next_frame() {
                 Ok(Some(mut frame)) => match serde_json::from_slice(&frame.payload) {
-                    Ok(FromHost::Report { status, .. }) => self.report(session, status, frame.fds.pop()),
+                    Ok(FromHost::Report { status, .. }) => self.report(session, *status, frame.fds.pop()),
                     Ok(FromHost::Failed { reason }) => {
                         if let Some(link) = self.links.get_mut(session) {
                             link.refusal = reason;
@@ -282,7 +282,7 @@ impl Watchdog {
     fn serve(&mut self, i: usize) {
         let fill = self.clients[i].stream.fill();
         loop {
-            match self.clients[i].stream.next() {
+            match self.clients[i].stream.next_frame() {
                 Ok(Some(frame)) => match serde_json::from_slice::<ToWatchdog>(&frame.payload) {
                     Ok(message) => self.answer(i, message),
                     Err(_) => self.say(i, &FromWatchdog::Failed { reason: "this engine does not know that request".into() }),

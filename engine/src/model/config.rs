@@ -39,6 +39,9 @@ impl Config {
     }
 }
 
+/// A task that failed so often is not saved by once more.
+const RETRIES_MAX: u32 = 100;
+
 struct Reader<'a> {
     file: &'a Path,
     text: &'a str,
@@ -120,6 +123,13 @@ impl Reader<'_> {
                     ));
                 }
             }
+            if table.version.as_deref().is_some_and(|v| v.trim().is_empty() || v.chars().any(char::is_control)) {
+                wrong.push((
+                    at("version"),
+                    "`version` is empty or has control characters".to_owned(),
+                    "write it as the program prints it, or leave it out".to_owned(),
+                ));
+            }
             for (key, value, known) in
                 [("deliver", &table.deliver, &["argv", "paste", "file"][..]), ("id", &table.id, &["mint", "none"][..])]
             {
@@ -160,6 +170,13 @@ impl Reader<'_> {
         }
         if table.tasks.parallel == Some(0) {
             self.find(&["tasks", "parallel"], "0 tasks at once would never run any", "write 1 or more");
+        }
+        if let Some(retries) = table.tasks.retries.filter(|r| *r > RETRIES_MAX) {
+            self.find(
+                &["tasks", "retries"],
+                format!("{retries} retries would never come to an end"),
+                format!("write {RETRIES_MAX} at most"),
+            );
         }
     }
 

@@ -233,7 +233,7 @@ impl Stream {
     }
 
     /// The next whole frame that has arrived. An error means that the peer does not speak this protocol.
-    pub fn next(&mut self) -> io::Result<Option<Frame>> {
+    pub fn next_frame(&mut self) -> io::Result<Option<Frame>> {
         let input = &self.input[self.input_start..];
         let [kind, fds, a, b, c, d, ..] = *input else { return Ok(None) };
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
@@ -267,7 +267,7 @@ impl Stream {
     /// Waits for the next frame, at most until `deadline` on [`super::clock::monotonic`]. `UnexpectedEof`: the peer is gone; `TimedOut`: too late.
     pub fn next_by(&mut self, deadline: Duration) -> io::Result<Frame> {
         loop {
-            if let Some(frame) = self.next()? {
+            if let Some(frame) = self.next_frame()? {
                 return Ok(frame);
             }
             match self.fill()? {
@@ -313,7 +313,7 @@ mod tests {
         while got.len() < 3 {
             a.flush().unwrap();
             b.fill().unwrap();
-            while let Some(frame) = b.next().unwrap() {
+            while let Some(frame) = b.next_frame().unwrap() {
                 got.push(frame);
             }
         }
@@ -329,6 +329,6 @@ mod tests {
         let (a, mut b) = Stream::pair().unwrap();
         rustix::io::write(&a.fd, b"GET / HTTP/1.1\r\n").unwrap();
         b.fill().unwrap();
-        assert!(b.next().is_err());
+        assert!(b.next_frame().is_err());
     }
 }

@@ -33,7 +33,7 @@ fn prepare_at(folder: &Path, layout: &Layout) -> Result<()> {
         fs::sync_dir(home)?;
     }
     fs::private_dir(root).map_err(not_private)?;
-    Ok(fs::private_dir(&layout.runtime).map_err(not_private)?)
+    fs::private_dir(&layout.runtime).map_err(not_private)
 }
 
 fn parent(path: &Path) -> &Path {

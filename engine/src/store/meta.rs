@@ -184,8 +184,11 @@ pub(crate) fn list(layout: &Layout) -> Result<Vec<Meta>> {
     survey(layout).map(|(metas, _)| metas)
 }
 
+/// A file that could not be read: its name and why.
+pub(crate) type Damaged = (String, Error);
+
 /// [`list`], and for each file that could not be read its name and an error.
-pub(crate) fn survey(layout: &Layout) -> Result<(Vec<Meta>, Vec<(String, Error)>)> {
+pub(crate) fn survey(layout: &Layout) -> Result<(Vec<Meta>, Vec<Damaged>)> {
     let (mut metas, mut errors) = (vec![], vec![]);
     for name in fs::list(&layout.sessions())?.iter().filter(|name| !name.starts_with('.')) {
         if !is_name(name) {

@@ -71,11 +71,9 @@ impl Modes {
                 b'c' => *self = Modes::default(),
                 _ => {}
             },
-            Sequence::Osc(text) => {
-                if let [b'0' | b'2', b';', title @ ..] = text {
-                    let title = String::from_utf8_lossy(&title[..title.len().min(TITLE_BYTES_MAX)]);
-                    self.title = title.chars().filter(|c| !c.is_control()).collect();
-                }
+            Sequence::Osc([b'0' | b'2', b';', title @ ..]) => {
+                let title = String::from_utf8_lossy(&title[..title.len().min(TITLE_BYTES_MAX)]);
+                self.title = title.chars().filter(|c| !c.is_control()).collect();
             }
             _ => {}
         }

@@ -38,6 +38,8 @@ enum Role {
     /// `behind`: it takes no output; it gets the whole screen once it does.
     Attached {
         behind: bool,
+        /// It types nothing and its size does not count.
+        read_only: bool,
     },
 }
 
@@ -84,7 +86,7 @@ impl Clients {
     /// Output, as it is, to those attached who take it.
     pub fn broadcast(&mut self, bytes: &[u8]) {
         for client in &mut self.all {
-            if let Role::Attached { behind } = &mut client.role {
+            if let Role::Attached { behind, .. } = &mut client.role {
                 *behind |= client.stream.queued_bytes() > limits::CLIENT_QUEUE_BYTES_MAX;
                 if !*behind {
                     client.stream.queue(BYTES, bytes, vec![]);
@@ -104,7 +106,8 @@ impl Clients {
     /// The session's state to the watchdog, with the terminal, and to those who wait for it.
     pub fn report(&mut self, status: &AgentStatus, run: &Run, master: impl AsFd) {
         let at_rest = !matches!(status.state, State::Starting);
-        let message = serde_json::to_vec(&FromHost::Report { status: status.clone(), run: run.clone() }).unwrap_or_default();
+        let message =
+            serde_json::to_vec(&FromHost::Report { status: Box::new(status.clone()), run: Box::new(run.clone()) }).unwrap_or_default();
         for client in &mut self.all {
             let fds = match client.role {
                 Role::Watchdog => duplicate(&master).into_iter().collect(),
@@ -156,7 +159,7 @@ impl Host {
             }
             let fill = self.clients.all[i].stream.fill();
             loop {
-                match self.clients.all[i].stream.next() {
+                match self.clients.all[i].stream.next_frame() {
                     Ok(Some(frame)) => self.handle(i, frame),
                     Ok(None) => break,
                     Err(_) => {
@@ -179,15 +182,19 @@ impl Host {
     /// A client that was behind and has taken all: the screen as it is now.
     fn catch_up(&mut self, i: usize) {
         let client = &mut self.clients.all[i];
-        if client.stream.flush().is_ok_and(|all| all) && client.role == (Role::Attached { behind: true }) {
-            client.role = Role::Attached { behind: false };
+        let drained = client.stream.flush().is_ok_and(|all| all);
+        if let Role::Attached { behind, .. } = &mut client.role
+            && *behind
+            && drained
+        {
+            *behind = false;
             client.stream.queue(BYTES, &self.recorder.redraw(), vec![]);
         }
     }
 
     fn handle(&mut self, i: usize, frame: Frame) {
         if frame.kind == BYTES {
-            if matches!(self.clients.all[i].role, Role::Attached { .. })
+            if matches!(self.clients.all[i].role, Role::Attached { read_only: false, .. })
                 && self.input.len() + frame.payload.len() <= limits::INPUT_QUEUE_BYTES_MAX
             {
                 self.input.extend(frame.payload);
@@ -209,13 +216,13 @@ impl Host {
                 let (status, run) = (self.status(), self.run_record());
                 self.clients.report(&status, &run, &self.pty.master);
             }
-            ToHost::Attach { size } => {
-                self.resize(size);
-                self.clients.all[i].role = Role::Attached { behind: false };
+            ToHost::Attach { size, read_only } => {
+                self.clients.all[i].role = Role::Attached { behind: false, read_only };
+                self.resize_for(i, size);
                 let screen = self.recorder.redraw();
                 self.clients.all[i].stream.queue(BYTES, &screen, vec![]);
             }
-            ToHost::Resize { size } => self.resize(size),
+            ToHost::Resize { size } => self.resize_for(i, size),
             ToHost::Send { text, submit, timeout_ms } => self.queue_delivery(id, &text, submit, timeout_ms),
             ToHost::Capture { lines, styled } => {
                 let bytes = self.recorder.capture(lines, styled);
@@ -230,14 +237,16 @@ impl Host {
                 self.events.push_back(Event::Restart);
             }
             ToHost::Status => {
-                let message = FromHost::Report { status: self.status(), run: self.run_record() };
+                let message = FromHost::Report { status: Box::new(self.status()), run: Box::new(self.run_record()) };
                 self.clients.answer(id, &message);
             }
         }
     }
 
-    fn resize(&mut self, size: Size) {
-        if size.rows > 0 && size.cols > 0 && set_size(&self.pty.master, size).is_ok() {
+    /// The client that came or changed last decides the size.
+    fn resize_for(&mut self, i: usize, size: Size) {
+        let counts = matches!(self.clients.all[i].role, Role::Attached { read_only: false, .. });
+        if counts && size.rows > 0 && size.cols > 0 && set_size(&self.pty.master, size).is_ok() {
             self.recorder.resize(size);
         }
     }

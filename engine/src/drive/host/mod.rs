@@ -306,8 +306,16 @@ impl Host {
             pid: self.agent.as_ref().map(|a| a.id.pid),
             since: Some(self.since),
             heals: self.session.heals,
-            reason: self.reason.clone(),
+            reason: self.reason_or_gap(),
             backend: self.launch.backend.clone(),
+        }
+    }
+
+    /// Where there is nothing worse to say, that output was lost.
+    fn reason_or_gap(&self) -> String {
+        match self.recorder.incomplete() {
+            Some(gap) if self.reason.is_empty() => gap.to_owned(),
+            _ => self.reason.clone(),
         }
     }
 

@@ -108,7 +108,7 @@ impl Client<'_> {
 
     fn begin(&mut self) -> Result<()> {
         let size = pty::size(std::io::stdin())?;
-        self.ask(&ToHost::Attach { size });
+        self.ask(&ToHost::Attach { size, read_only: self.read_only });
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl Client<'_> {
     /// What the host has to say.
     fn host_events(&mut self) -> Result<Option<Detached>> {
         let fill = self.host.fill().unwrap_or(Fill::End);
-        while let Some(frame) = self.host.next()? {
+        while let Some(frame) = self.host.next_frame()? {
             if frame.kind == BYTES {
                 out::raw(&self.shown.filter(&frame.payload));
                 continue;
@@ -328,7 +328,7 @@ mod tests {
     fn keys_go_in_output_comes_out_and_the_detach_key_ends_it() {
         let mut s = Stage::new(&[]);
         s.shows("attached to int-1 (lead); Ctrl-\\ detaches");
-        assert_eq!(s.asked(), ToHost::Attach { size: Size { rows: 10, cols: 40 } });
+        assert_eq!(s.asked(), ToHost::Attach { size: Size { rows: 10, cols: 40 }, read_only: false });
         s.say(BYTES, b"\x1b[?1049h\x1b[>1u\x1b[?2004hhello\x1b[6n\x1b[c there");
         s.shows("hello there");
         s.press(b"ls\r\x03");
@@ -366,7 +366,7 @@ mod tests {
         drop(std::mem::replace(&mut s.host, away));
         s.listener = Listener::bind(&socket).unwrap();
         s.host = accept(&s.listener);
-        assert_eq!(s.asked(), ToHost::Attach { size: Size { rows: 10, cols: 40 } });
+        assert_eq!(s.asked(), ToHost::Attach { size: Size { rows: 10, cols: 40 }, read_only: false });
         s.press(b"not sent\x1c");
         s.ends_whole("ended: Ok(ByKey)");
         assert!(s.host.next_by(soon()).is_err(), "a reader's keys were sent");
