@@ -73,9 +73,12 @@ enum Verb {
     Remove(remove::Args),
     Enable(enable::Args),
     Disable(disable::Args),
-    Start(start::Args),
-    Stop(stop::Args),
-    Restart(restart::Args),
+    /// Start projects: every agent runs, or has said why not
+    Start(run::Args),
+    /// Stop projects: no process of theirs is left
+    Stop(run::Args),
+    /// Stop projects and start them again; conversations go on
+    Restart(run::Args),
     Update(update::Args),
     Status(status::Args),
     List(list::Args),

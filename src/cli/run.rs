@@ -23,20 +23,28 @@ pub struct Deed {
     pub commands: fn(&Commands) -> Vec<Step<'_>>,
 }
 
-/// What the command line says about how.
-pub struct Options {
+/// Which projects, and how.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub select: Select,
+    /// Only say what would be run
+    #[arg(long)]
     pub dry_run: bool,
-    pub json: bool,
-    /// What the projects would run is trusted as it is now.
+    /// Trust what the projects would run, as it is now
+    #[arg(long)]
     pub trust: bool,
+    /// Facts as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Does it to every selected project; each failure is told at the end, none stops the others.
-pub fn run(select: &Select, options: Options, deed: &Deed, ctx: &Context) -> Result<()> {
-    let Options { dry_run, json, trust } = options;
+pub fn run(args: &Args, deed: &Deed, ctx: &Context) -> Result<()> {
+    let Args { select, dry_run, trust, json } = args;
     let registry = ctx.registry()?;
     let projects = select.resolve(&registry)?;
-    if dry_run {
+    if *dry_run {
         for project in &projects {
             for argv in argvs(&registry, project, deed)? {
                 out::fact(format!("{}: {}", project.name, argv.join(" ")));
@@ -48,13 +56,13 @@ pub fn run(select: &Select, options: Options, deed: &Deed, ctx: &Context) -> Res
         cache::seed()?;
     }
     let results = parallel::each(&projects, |project| {
-        let result = one(&registry, project, deed, trust);
+        let result = one(&registry, project, deed, *trust);
         if result.is_ok() && !json {
             out::say(out::Text::of(Tone::Good, deed.done).and(Tone::Plain, format!(" {}", project.name)));
         }
         result
     });
-    if json {
+    if *json {
         let facts: Vec<serde_json::Value> = projects
             .iter()
             .zip(&results)

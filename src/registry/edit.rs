@@ -1,7 +1,7 @@
 //! Changes to `fleet.toml` that touch only their own lines.
 //!
 //! The file is a person's: whoever keeps it finds every comment, blank line and line ending where it was. So the text is never printed anew from
-//! a model; [`super::splice`] finds the bytes a change is about and replaces those. What comes out is read back before it is written.
+//! a model; `splice` finds the bytes a change is about and replaces those. What comes out is read back before it is written.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -366,7 +366,7 @@ mod tests {
         drop(std::mem::replace(&mut s.host, away));
         s.listener = Listener::bind(&socket).unwrap();
         s.host = accept(&s.listener);
-        assert_eq!(s.asked(), ToHost::Attach { size: Size { rows: 10, cols: 40 }, read_only: false });
+        assert_eq!(s.asked(), ToHost::Attach { size: Size { rows: 10, cols: 40 }, read_only: true });
         s.press(b"not sent\x1c");
         s.ends_whole("ended: Ok(ByKey)");
         assert!(s.host.next_by(soon()).is_err(), "a reader's keys were sent");

@@ -44,9 +44,8 @@ impl Shown {
             out.extend_from_slice(b"\x1b[?1049l");
         }
         out.extend_from_slice(SWITCHES_OFF);
-        if !self.modes.alternate_screen {
-            out.extend_from_slice(b"\x1b[999;1H\r\n");
-        }
+        // Also after the alternate screen: the other one shows the program's output too, and its saved cursor is the program's.
+        out.extend_from_slice(b"\x1b[999;1H\r\n");
         out
     }
 }
