@@ -128,7 +128,7 @@ fn start(pty: &Pty, file: &CStr, argv: &[CString], env: &[CString], folder: &CSt
                 check(libc::posix_spawnattr_setsigdefault(&mut attributes, &signals))
             })
             .and_then(|()| {
-                let flags = libc::POSIX_SPAWN_SETSIGMASK as i32 | libc::POSIX_SPAWN_SETSIGDEF as i32 | libc::POSIX_SPAWN_SETSID as i32;
+                let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF | i32::from(libc::POSIX_SPAWN_SETSID);
                 check(libc::posix_spawnattr_setflags(&mut attributes, flags as libc::c_short))
             })
             .and_then(|()| check(libc::posix_spawn_file_actions_addopen(&mut actions, 0, terminal.as_ptr(), libc::O_RDWR, 0)))
