@@ -191,9 +191,18 @@ mod tests {
         let mut status = 0;
         // SAFETY: our own child, waited for once.
         assert_eq!(unsafe { libc::waitpid(id.pid, &mut status, 0) }, id.pid);
-        let mut out = [0u8; 4096];
-        let n = rustix::io::read(&pty.master, &mut out).unwrap();
-        String::from_utf8_lossy(&out[..n]).replace("\r\n", "\n")
+        // The kernel hands a terminal's output on in its own time, so the end is marked.
+        rustix::io::write(&pty.slave, b"THE END").unwrap();
+        let mut out = String::new();
+        while !out.ends_with("THE END") {
+            let mut buffer = [0u8; 4096];
+            match rustix::io::read(&pty.master, &mut buffer) {
+                Ok(n) => out.push_str(&String::from_utf8_lossy(&buffer[..n])),
+                Err(rustix::io::Errno::AGAIN) => drop(rustix::event::poll(&mut [rustix::event::PollFd::new(&pty.master, rustix::event::PollFlags::IN)], None)),
+                Err(e) => panic!("{e}"),
+            }
+        }
+        out.trim_end_matches("THE END").replace("\r\n", "\n")
     }
 
     #[test]
