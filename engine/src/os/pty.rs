@@ -198,7 +198,9 @@ mod tests {
             let mut buffer = [0u8; 4096];
             match rustix::io::read(&pty.master, &mut buffer) {
                 Ok(n) => out.push_str(&String::from_utf8_lossy(&buffer[..n])),
-                Err(rustix::io::Errno::AGAIN) => drop(rustix::event::poll(&mut [rustix::event::PollFd::new(&pty.master, rustix::event::PollFlags::IN)], None)),
+                Err(rustix::io::Errno::AGAIN) => {
+                    drop(rustix::event::poll(&mut [rustix::event::PollFd::new(&pty.master, rustix::event::PollFlags::IN)], None))
+                }
                 Err(e) => panic!("{e}"),
             }
         }

@@ -263,7 +263,8 @@ mod tests {
             vars.extend(env.iter().map(|name| ((*name).to_owned(), "1".to_owned())));
             let words = ["--exact", "term::client::tests::client_process", "--ignored", "--nocapture", "--test-threads=1"];
             // The test program runs the client in one of its threads: signals must be blocked in all of them, so from the start.
-            let program = ["env".to_owned(), "--block-signal=WINCH,TERM".to_owned(), std::env::current_exe().unwrap().display().to_string()];
+            let program =
+                ["env".to_owned(), "--block-signal=WINCH,TERM".to_owned(), std::env::current_exe().unwrap().display().to_string()];
             let argv: Vec<String> = program.into_iter().chain(words.map(String::from)).collect();
             let program = Program { argv: &argv, folder: folder.path(), env: &vars, env_remove: &[], lock: lock.as_fd() };
             let client = pty::spawn(&pty, &program).unwrap();
