@@ -199,7 +199,7 @@ mod tests {
             match rustix::io::read(&pty.master, &mut buffer) {
                 Ok(n) => out.push_str(&String::from_utf8_lossy(&buffer[..n])),
                 Err(rustix::io::Errno::AGAIN) => {
-                    drop(rustix::event::poll(&mut [rustix::event::PollFd::new(&pty.master, rustix::event::PollFlags::IN)], None))
+                    rustix::event::poll(&mut [rustix::event::PollFd::new(&pty.master, rustix::event::PollFlags::IN)], None).unwrap();
                 }
                 Err(e) => panic!("{e}"),
             }
