@@ -1,6 +1,6 @@
 //! Processes: who they are, ending whole trees of them, starting daemons.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -21,6 +21,7 @@ pub struct ProcessId {
 #[derive(Debug, Clone, Copy)]
 struct Stat {
     id: ProcessId,
+    parent: i32,
     session: i32,
     zombie: bool,
 }
@@ -30,9 +31,10 @@ fn stat(pid: i32) -> Option<Stat> {
     // The name in parentheses may itself hold parentheses and blanks.
     let mut fields = text.get(text.rfind(')')? + 2..)?.split(' ');
     let state = fields.next()?;
-    let session = fields.nth(2)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
     let start = fields.nth(15)?.parse().ok()?;
-    Some(Stat { id: ProcessId { pid, start }, session, zombie: matches!(state, "Z" | "X") })
+    Some(Stat { id: ProcessId { pid, start }, parent, session, zombie: matches!(state, "Z" | "X") })
 }
 
 impl ProcessId {
@@ -91,25 +93,34 @@ pub struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// All living processes of the tree.
+    /// All living processes of the tree. None means none: what hands its life on while we look (forks and ends) is looked for again.
     pub fn members(&self) -> Vec<ProcessId> {
         let mut found: HashMap<i32, ProcessId> = HashMap::new();
-        let mut open: Vec<i32> = children(self.reaper);
-        open.extend(self.root.filter(|r| ProcessId::of(r.pid) == Some(*r)).map(|r| r.pid));
-        if self.scattered {
-            open.extend(self.strays());
-        }
-        while let Some(pid) = open.pop() {
-            if found.contains_key(&pid) || pid == self.reaper || is_daemon(pid) {
-                continue;
+        let mut ended: HashSet<i32> = HashSet::new();
+        loop {
+            let mut open: Vec<i32> = children(self.reaper);
+            open.extend(self.root.filter(|r| ProcessId::of(r.pid) == Some(*r)).map(|r| r.pid));
+            if self.scattered {
+                open.extend(self.strays());
             }
-            let Some(s) = stat(pid) else { continue };
-            if !s.zombie {
-                open.extend(children(pid));
-                found.insert(pid, s.id);
+            let mut news = false;
+            while let Some(pid) = open.pop() {
+                if found.contains_key(&pid) || ended.contains(&pid) || pid == self.reaper || is_daemon(pid) {
+                    continue;
+                }
+                match stat(pid) {
+                    Some(s) if !s.zombie => {
+                        open.extend(children(pid));
+                        found.insert(pid, s.id);
+                    }
+                    // Its children became the reaper's when it ended, which may be after those were listed.
+                    Some(_) | None => news |= ended.insert(pid),
+                }
+            }
+            if !found.is_empty() || !news {
+                return found.into_values().collect();
             }
         }
-        found.into_values().collect()
     }
 
     fn strays(&self) -> Vec<i32> {
@@ -132,8 +143,20 @@ impl Tree<'_> {
 /// The children of all threads of a process.
 fn children(pid: i32) -> Vec<i32> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return vec![] };
-    let lists = threads.flatten().filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
-    lists.flat_map(|l| l.split_ascii_whitespace().filter_map(|p| p.parse().ok()).collect::<Vec<i32>>()).collect()
+    let mut all = vec![];
+    for thread in threads.flatten() {
+        match std::fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => all.extend(list.split_ascii_whitespace().filter_map(|p| p.parse::<i32>().ok())),
+            // A kernel without CONFIG_PROC_CHILDREN has no such file for anybody.
+            Err(_) if !Path::new("/proc/thread-self/children").exists() => return children_by_scan(pid),
+            Err(_) => {}
+        }
+    }
+    all
+}
+
+fn children_by_scan(pid: i32) -> Vec<i32> {
+    all_pids().into_iter().filter(|p| stat(*p).is_some_and(|s| s.parent == pid)).collect()
 }
 
 fn is_daemon(pid: i32) -> bool {
@@ -387,4 +410,22 @@ pub fn fresh_uuid() -> io::Result<String> {
 pub fn exec(argv: &[String], folder: &Path) -> io::Error {
     let [program, args @ ..] = argv else { return io::Error::new(io::ErrorKind::InvalidInput, "an empty command") };
     Command::new(program).args(args).current_dir(folder).exec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_are_the_same_by_either_way() {
+        let own = std::process::id() as i32;
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = child.id() as i32;
+        assert!(children(own).contains(&pid));
+        assert!(children_by_scan(own).contains(&pid));
+        assert!(!children_by_scan(pid).contains(&own));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!children(own).contains(&pid) && !children_by_scan(own).contains(&pid));
+    }
 }
