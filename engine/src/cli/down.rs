@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::place::{Place, command_lock};
 use super::{Context, ask, out, up};
 use crate::contract::control::ToWatchdog;
-use crate::contract::layout::Layout;
+use crate::contract::layout::{Layout, is_name};
 use crate::contract::status::State;
 use crate::drive::start;
 use crate::error::{Error, Result};
@@ -35,17 +35,20 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     fs::private_dir(layout.runtime.parent().unwrap_or(&layout.runtime))?;
     fs::private_dir(&layout.runtime)?;
     let _lock = command_lock(layout, "down")?;
-    let (chosen, mut errors) = chosen(&place, &args.agents)?;
+    let (chosen, unreadable) = chosen(&place, &args.agents)?;
     let changed: Vec<Meta> = chosen.iter().filter(|m| m.wanted == Wanted::Up).map(|m| Meta { wanted: Wanted::Down, ..m.clone() }).collect();
     meta::write_many(layout, &changed)?;
     // Whoever holds one of the locks must go, whatever was wanted before.
     let alive = |m: &&Meta| held(layout, &m.session);
-    if changed.is_empty() && !chosen.iter().any(|m| alive(&m)) {
-        return Error::all(errors).map_or_else(nothing, Err);
+    if changed.is_empty() && unreadable.is_empty() && !chosen.iter().any(|m| alive(&m)) {
+        return nothing();
     }
     let sessions: Vec<String> = chosen.iter().filter(|m| m.wanted == Wanted::Up || alive(m)).map(|m| m.session.clone()).collect();
     let mut watchdog = start::watchdog(layout)?;
-    let settled = ask::settle(&mut watchdog, &ToWatchdog::Settle { sessions })?;
+    let mut settled = ask::settle(&mut watchdog, &ToWatchdog::Settle { sessions })?;
+    if !unreadable.is_empty() {
+        settled.extend(ask::settle(&mut watchdog, &ToWatchdog::End { sessions: unreadable })?);
+    }
     up::show(&settled);
     farewell(layout, watchdog)?;
     let survivors = settled.iter().filter(|a| a.state != State::Down).map(|a| {
@@ -53,18 +56,30 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         Error::failed(format!("agent {} ({}) is still {}{why}", a.name, a.session, a.state.word()))
             .hint(format!("agents why {}", a.session))
     });
-    errors.extend(survivors);
-    Error::all(errors).map_or(Ok(()), Err)
+    Error::all(survivors.collect()).map_or(Ok(()), Err)
 }
 
-/// The sessions that are meant, and an error for each that lives and cannot be stopped, as its metadata cannot be read.
-fn chosen(place: &Place, words: &[String]) -> Result<(Vec<Meta>, Vec<Error>)> {
-    if !words.is_empty() {
-        return Ok((place.chosen(words)?, vec![]));
-    }
+/// The sessions that are meant, and the ids of those that live although their metadata cannot be read.
+fn chosen(place: &Place, words: &[String]) -> Result<(Vec<Meta>, Vec<String>)> {
     let (metas, damaged) = meta::survey(&place.layout)?;
-    let errors = damaged.into_iter().filter(|(id, _)| held(&place.layout, id));
-    Ok((metas, errors.map(|(id, error)| error.of(format!("session {id} still runs"))).collect()))
+    let living = damaged.into_iter().filter(|(id, _)| is_name(id) && held(&place.layout, id));
+    let (unreadable, readable): (Vec<_>, Vec<_>) = match words {
+        [] => (living.collect(), vec![]),
+        words => {
+            let living: Vec<_> = living.filter(|(id, _)| words.contains(id)).collect();
+            let readable = words.iter().filter(|w| !living.iter().any(|(id, _)| id == *w)).cloned().collect();
+            (living, readable)
+        }
+    };
+    for (_, error) in &unreadable {
+        out::warn(&error.to_string());
+    }
+    let metas = match (words, readable.as_slice()) {
+        ([], _) => metas,
+        (_, []) => vec![],
+        (_, readable) => place.chosen(readable)?,
+    };
+    Ok((metas, unreadable.into_iter().map(|(id, _)| id).collect()))
 }
 
 fn nothing() -> Result<()> {

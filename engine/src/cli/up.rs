@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     bring(context, &args.agents, "up", |sessions| ToWatchdog::Settle { sessions })
 }
 
-/// Set in a session's metadata once its agent has run: from then on its conversation is resumed, also after a boot.
+/// Set in a session's metadata before its agent is first started: from then on its conversation is resumed, also after a boot.
 const STARTED_AT: &str = "startedAt";
 /// What owns the terminals.
 const RUNTIME: &str = "pty";
@@ -63,7 +63,7 @@ pub(super) fn bring(context: &Context, words: &[String], command: &str, message:
         let mut watchdog = start::watchdog(layout)?;
         settled = ask::settle(&mut watchdog, &message(sessions.iter().map(|m| m.session.clone()).collect()))?;
     }
-    remember_started(&project, sessions, &settled)?;
+    forget_never_started(&project, sessions, &metas, &settled)?;
     mention_undeclared(&project, &metas);
     show(&settled);
     errors.extend(settled.iter().filter(|a| a.state != State::Up && a.state != State::Limited).map(not_up));
@@ -133,19 +133,21 @@ fn intend(project: &Project, name: &str, metas: &[Meta], damaged: &[(String, Err
     }
     (meta.wanted, meta.status, meta.reason) = (Wanted::Up, String::new(), String::new());
     let launch = project.launch(agent, &meta, meta.other.contains_key(STARTED_AT))?;
+    meta.other.entry(STARTED_AT.into()).or_insert_with(|| clock::now().to_string());
     Ok((meta, launch))
 }
 
-fn remember_started(project: &Project, sessions: Vec<Meta>, settled: &[AgentStatus]) -> Result<()> {
-    let is_up = |meta: &Meta| settled.iter().any(|a| a.session == meta.session && a.state == State::Up);
-    let fresh = sessions.into_iter().filter(|m| is_up(m) && !m.other.contains_key(STARTED_AT));
-    let started: Vec<Meta> = fresh
-        .map(|mut meta| {
-            meta.other.insert(STARTED_AT.into(), clock::now().to_string());
-            meta
-        })
-        .collect();
-    if started.is_empty() { Ok(()) } else { meta::write_many(&project.layout, &started) }
+/// What was to start for the first time and could not be started at all has no conversation.
+fn forget_never_started(project: &Project, sessions: Vec<Meta>, before: &[Meta], settled: &[AgentStatus]) -> Result<()> {
+    let started_before = |id: &str| before.iter().any(|m| m.session == id && m.other.contains_key(STARTED_AT));
+    let never = |id: &str| settled.iter().any(|a| a.session == id && a.state == State::Failing && a.heals == 0 && a.pid.is_none());
+    for meta in sessions.iter().filter(|m| !started_before(&m.session) && never(&m.session)) {
+        // By now it may say why it is failing.
+        let mut meta = meta::read(&project.layout, &meta.session)?;
+        meta.other.remove(STARTED_AT);
+        meta::write(&project.layout, &meta)?;
+    }
+    Ok(())
 }
 
 fn mention_undeclared(project: &Project, metas: &[Meta]) {

@@ -69,6 +69,8 @@ pub enum ToWatchdog {
     Here { session: String },
     /// The wanted state on disk has changed for these sessions: act on it. Answer: `Settled` when each runs, is down, or has said why not.
     Settle { sessions: Vec<String> },
+    /// End these sessions, whose metadata cannot be read and so cannot say it. Answer: `Settled`.
+    End { sessions: Vec<String> },
     /// Restart these sessions' agents; also those that are `failing`. Answer: `Settled`.
     Restart { sessions: Vec<String> },
 }

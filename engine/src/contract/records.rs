@@ -21,6 +21,12 @@ pub struct Launch {
     pub start: Vec<String>,
     /// Every later one, so that the conversation goes on.
     pub resume: Vec<String>,
+    /// An agent was started in this session before this was written.
+    #[serde(default)]
+    pub started: bool,
+    /// `start` names the conversation, so that a second start never loses one.
+    #[serde(default)]
+    pub named: bool,
     pub folder: PathBuf,
     pub env: BTreeMap<String, String>,
     /// Whether a dead agent is brought back.
@@ -56,6 +62,12 @@ pub struct Run {
     pub reason: String,
     /// Whether a start has happened, so that the next one resumes.
     pub started: bool,
+    /// There is a conversation that a new start would lose.
+    #[serde(default)]
+    pub lasting: bool,
+    /// The last resume came to nothing, so the next one is a start.
+    #[serde(default)]
+    pub anew: bool,
     /// When it died, on the monotonic clock, milliseconds, oldest first; within the window.
     #[serde(default)]
     pub deaths_ms: Vec<u64>,

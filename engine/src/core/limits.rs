@@ -5,6 +5,9 @@ use std::time::Duration;
 /// An agent that ran this long was healthy: what went wrong before it is forgotten.
 pub const HEALTHY_AFTER: Duration = Duration::from_secs(600);
 
+/// An agent that ran this long has a conversation worth going on with; one that died sooner may never have had one.
+pub const CONVERSATION_AFTER: Duration = Duration::from_secs(10);
+
 /// A host that dies is replaced at once; the second time within [`HOST_WINDOW`] after this, then doubling: a host that cannot live must not
 /// take the machine with it.
 pub const HOST_BACKOFF_MIN: Duration = Duration::from_millis(20);

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::limits::LEFTOVER_GRACE;
+use super::limits::{CONVERSATION_AFTER, LEFTOVER_GRACE};
 use super::restart::{Deaths, Next, Policy};
 
 /// What is known, with what belongs to it. Times are monotonic.
@@ -104,6 +104,14 @@ pub struct Session {
     pub heals: u32,
     /// Whether an agent ever ran here: then the next one resumes.
     pub started: bool,
+    /// There is a conversation that a new start would lose.
+    pub lasting: bool,
+    /// The last resume came to nothing at once: the next agent is started anew.
+    pub anew: bool,
+    /// How the last agent was started.
+    resumed: bool,
+    /// A start names its conversation, so that one which exists is never lost by it.
+    pub named: bool,
     pub policy: Policy,
     /// Whether the dead are brought back.
     pub heal: bool,
@@ -113,7 +121,22 @@ pub struct Session {
 
 impl Session {
     pub fn new(policy: Policy, heal: bool, grace: Duration) -> Session {
-        Session { phase: Phase::Down, deaths: Deaths::default(), heals: 0, started: false, policy, heal, grace }
+        Session { phase: Phase::Down, deaths: Deaths::default(), heals: 0, started: false, lasting: false, anew: false, resumed: false, named: false, policy, heal, grace }
+    }
+
+    /// Whether the next agent goes on with the conversation; else it begins one.
+    pub fn resumes(&self) -> bool {
+        self.started && !self.anew
+    }
+
+    /// An agent has lived this long. One that dies at once may have had no conversation yet, so the other way is tried next.
+    fn learn(&mut self, ran: Duration) {
+        if ran >= CONVERSATION_AFTER {
+            self.lasting |= !self.named;
+            self.anew = false;
+        } else {
+            self.anew = self.resumed && !self.lasting;
+        }
     }
 
     /// When [`Event::Wake`] is due.
@@ -174,6 +197,7 @@ impl Session {
             },
             Event::Spawned => match self.phase {
                 Phase::Starting => {
+                    self.resumed = self.resumes();
                     self.started = true;
                     self.enter(Phase::Up { since: now })
                 }
@@ -195,7 +219,11 @@ impl Session {
                 | Phase::Exited { .. } => vec![],
             },
             Event::Died { reason } => match self.phase {
-                Phase::Up { since } => self.end(now, Then::Heal { reason, ran: now.saturating_sub(since) }, LEFTOVER_GRACE),
+                Phase::Up { since } => {
+                    let ran = now.saturating_sub(since);
+                    self.learn(ran);
+                    self.end(now, Then::Heal { reason, ran }, LEFTOVER_GRACE)
+                }
                 Phase::Down
                 | Phase::Starting
                 | Phase::Backoff { .. }
@@ -257,7 +285,7 @@ impl Session {
                 *then = Then::Start;
                 self.deaths.clear();
                 self.heals = 0;
-                vec![]
+                vec![Action::Announce]
             }
             Phase::Starting => vec![],
             Phase::Down | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Failing { .. } | Phase::Exited { .. } => {
@@ -304,5 +332,66 @@ impl Session {
                 self.enter(Phase::Failing { reason: format!("died more than {burst} times within {window} s; last: {reason}") })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy =
+        Policy { backoff_min: Duration::from_millis(1), backoff_max: Duration::from_millis(2), burst: None, window: Duration::from_secs(60) };
+
+    fn fresh() -> Session {
+        Session::new(POLICY, true, Duration::from_secs(5))
+    }
+
+    /// Lets agents run and die, each after so many seconds; which of them were resumed.
+    fn lives(session: &mut Session, seconds: &[u64]) -> Vec<bool> {
+        let mut now = Duration::from_secs(1000);
+        let mut resumed = vec![];
+        let _ = session.step(now, Event::Start, 0.5);
+        for ran in seconds {
+            resumed.push(session.resumes());
+            assert_eq!(session.step(now, Event::Spawned, 0.5), [Action::Announce]);
+            now += Duration::from_secs(*ran);
+            assert_eq!(session.step(now, Event::Died { reason: "x".into() }, 0.5), [Action::Terminate]);
+            let _ = session.step(now, Event::Clear, 0.5);
+            while session.phase != Phase::Starting {
+                now += Duration::from_secs(1);
+                let _ = session.step(now, Event::Wake, 0.5);
+                let _ = session.step(now, Event::Clear, 0.5);
+            }
+        }
+        resumed
+    }
+
+    #[test]
+    fn a_resume_that_comes_to_nothing_is_followed_by_a_start() {
+        // Killed before its first conversation was kept: nothing can be resumed, so it begins again.
+        assert_eq!(lives(&mut fresh(), &[1, 1, 1, 1]), [false, true, false, true]);
+        assert_eq!(lives(&mut fresh(), &[1, 1, 20, 1, 1]), [false, true, false, true, true], "from then on there is a conversation");
+        assert_eq!(lives(&mut fresh(), &[20, 1, 1, 1]), [false, true, true, true]);
+    }
+
+    #[test]
+    fn a_named_conversation_is_never_lost_by_a_start() {
+        let mut session = Session { named: true, ..fresh() };
+        assert_eq!(lives(&mut session, &[20, 1, 1, 1]), [false, true, false, true]);
+        let mut after_a_boot = Session { named: true, started: true, ..fresh() };
+        assert_eq!(lives(&mut after_a_boot, &[1, 1]), [true, false]);
+        let mut unnamed = Session { started: true, lasting: true, ..fresh() };
+        assert_eq!(lives(&mut unnamed, &[1, 1]), [true, true]);
+    }
+
+    #[test]
+    fn the_operator_ends_a_wait() {
+        let mut session = fresh();
+        let now = Duration::from_secs(1);
+        session.phase = Phase::Backoff { until: Duration::from_secs(100), reason: "x".into() };
+        session.heals = 3;
+        assert_eq!(session.step(now, Event::Restart, 0.5), [Action::Announce, Action::Terminate]);
+        assert_eq!(session.step(now, Event::Clear, 0.5), [Action::Spawn]);
+        assert_eq!(session.heals, 0);
     }
 }

@@ -130,26 +130,32 @@ impl Watchdog {
 
     /// Reads what is wanted of a session, and whether anything of it is left without a host.
     fn consider(&mut self, meta: &Meta) {
-        let up = meta.wanted == Wanted::Up;
-        let leftovers = self.has_leftovers(&meta.session);
-        self.links.entry(meta.session.clone()).or_insert_with(|| Link {
+        self.want(&meta.session, meta.wanted == Wanted::Up);
+        if let Some(link) = self.links.get_mut(&meta.session).filter(|l| l.status.since.is_none()) {
+            (link.status.name, link.status.backend, link.status.reason) = (meta.agent.clone(), meta.backend.clone(), meta.reason.clone());
+        }
+    }
+
+    fn want(&mut self, session: &str, up: bool) {
+        let leftovers = self.has_leftovers(session);
+        self.links.entry(session.to_owned()).or_insert_with(|| Link {
             stream: None,
             terminal: None,
             status: AgentStatus {
-                name: meta.agent.clone(),
-                session: meta.session.clone(),
+                name: String::new(),
+                session: session.to_owned(),
                 state: State::Down,
                 activity: Activity::Unknown,
                 pid: None,
                 since: None,
                 heals: 0,
-                reason: meta.reason.clone(),
-                backend: meta.backend.clone(),
+                reason: String::new(),
+                backend: String::new(),
             },
             restarting: false,
             refusal: String::new(),
         });
-        self.step(&meta.session, Event::Wanted { up, leftovers });
+        self.step(session, Event::Wanted { up, leftovers });
     }
 
     /// Whether an agent, or a host that is not connected, lives. What cannot be told counts as yes: then somebody looks closer.
@@ -233,7 +239,7 @@ impl Watchdog {
         if terminal.is_some() {
             link.terminal = terminal;
         }
-        if status.state != State::Failing && status.state != State::Exited {
+        if !is_held(&status) {
             link.restarting = false;
         }
         let held = matches!(status.state, State::Failing | State::Exited);
@@ -310,10 +316,18 @@ impl Watchdog {
                 let status = self.status();
                 self.say(i, &FromWatchdog::Status { status });
             }
-            ToWatchdog::Here { session } => {
-                if let Ok(meta) = store::meta::read(&self.layout, &session) {
-                    self.consider(&meta);
+            ToWatchdog::Here { session } => match store::meta::read(&self.layout, &session) {
+                Ok(meta) => self.consider(&meta),
+                // It lives and must stay known, so that it can be ended.
+                Err(_) if crate::contract::layout::is_name(&session) && self.has_leftovers(&session) => self.want(&session, true),
+                Err(_) => {}
+            },
+            ToWatchdog::End { sessions } => {
+                for session in sessions.iter().filter(|s| crate::contract::layout::is_name(s)) {
+                    self.want(session, false);
                 }
+                self.clients[i].settling = Some(sessions);
+                self.changed = true;
             }
             ToWatchdog::Settle { sessions } => self.settle(i, sessions, false),
             ToWatchdog::Restart { sessions } => self.settle(i, sessions, true),
@@ -334,11 +348,11 @@ impl Watchdog {
         self.changed = true;
     }
 
-    /// Given up on, and wanted again; or asked to be started anew.
+    /// Given up on or waited for, and wanted again; or asked to be started anew.
     fn start_anew(&mut self, session: &str, restart: bool) {
         let up = matches!(self.watch.host(session), Host::Up { .. }) && self.watch.is_wanted(session);
         let Some(link) = self.links.get_mut(session) else { return };
-        let held = matches!(link.status.state, State::Failing | State::Exited);
+        let held = is_held(&link.status);
         if up && link.stream.is_some() && (restart || held) {
             link.restarting = true;
             self.ask(session, &ToHost::Restart);
@@ -350,9 +364,8 @@ impl Watchdog {
         if !self.watch.is_wanted(session) {
             return *self.watch.host(session) == Host::Absent;
         }
-        let waits = link.status.state == State::Starting && !link.status.reason.is_empty();
         !link.restarting
-            && (waits
+            && (waits(&link.status)
                 || (link.stream.is_some() && matches!(link.status.state, State::Up | State::Failing | State::Exited | State::Limited)))
     }
 
@@ -412,4 +425,14 @@ impl Watchdog {
             &Record { at: now(), session: session.into(), what: what.into(), why: why.into(), pid: None },
         );
     }
+}
+
+/// Its next start is due at some later time.
+fn waits(status: &AgentStatus) -> bool {
+    status.state == State::Starting && !status.reason.is_empty()
+}
+
+/// Nothing runs, and only the operator makes it start now.
+fn is_held(status: &AgentStatus) -> bool {
+    waits(status) || matches!(status.state, State::Failing | State::Exited)
 }

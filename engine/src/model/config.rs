@@ -364,7 +364,8 @@ mod tests {
             let launch = config.agents[0].launch(start(false));
             assert!(!launch.start.is_empty() && !launch.resume.is_empty(), "{name}: {launch:?}");
             assert!(launch.start.iter().chain(&launch.resume).all(|a| !a.contains('{')), "{name}: {launch:?}");
-            assert_eq!(config.agents[0].launch(start(true)).start, launch.resume);
+            assert_eq!(config.agents[0].launch(start(true)), crate::contract::records::Launch { started: true, ..launch.clone() });
+            assert_eq!(launch.named, launch.start.contains(&"0-0".to_owned()), "{name}");
         }
     }
 

@@ -35,6 +35,8 @@ mod tests {
             heals: 3,
             reason: String::new(),
             started: true,
+            lasting: true,
+            anew: false,
             deaths_ms: vec![1, 2],
         };
         assert_eq!(read(&layout, "int-1"), None);

@@ -1,6 +1,6 @@
 //! Wrong input gives one clear error, a documented exit status, and changes nothing.
 
-use crate::project::{TWO, TestProject, of};
+use crate::project::{TWO, TestProject, kill, of};
 
 #[test]
 fn a_wrong_name_is_answered_with_the_nearest() {
@@ -123,16 +123,23 @@ fn a_project_renamed_while_it_runs_is_still_seen_and_stopped() {
 }
 
 #[test]
-fn down_says_what_it_could_not_stop() {
+fn down_stops_also_what_lost_its_metadata_while_it_ran() {
     let project = TestProject::new(TWO);
     project.run(&["up"]).ok();
     let file = project.data().join("sessions/int-1");
     let whole = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, "x").unwrap();
-    let down = project.run(&["down"]).fails(1, "session int-1 still runs");
-    assert!(down.stdout.contains("tester  int-2  down"), "{down:?}");
+    kill(project.host("int-1"));
+    kill(project.status()["watchdog"]["pid"].as_i64().unwrap() as i32);
+    let down = project.run(&["down"]).ok();
+    assert!(down.stdout.contains("tester  int-2  down") && down.stdout.contains("int-1  down"), "{down:?}");
+    assert!(down.stderr.contains("sessions/int-1"), "{down:?}");
+    assert_eq!(project.processes(), Vec::<i32>::new());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "x");
     std::fs::write(&file, whole).unwrap();
-    project.run(&["down"]).ok();
+    project.run(&["up"]).ok();
+    std::fs::write(&file, "x").unwrap();
+    project.run(&["down", "int-1", "tester"]).ok();
     assert_eq!(project.processes(), Vec::<i32>::new());
 }
 

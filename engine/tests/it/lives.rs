@@ -179,6 +179,51 @@ fn what_stays_wanted_is_told_after_everything_was_killed() {
 }
 
 #[test]
+fn up_ends_a_wait_at_once() {
+    let config = TWO.replace("[agent.tester]", "[agent.tester]\nrestart = { backoff = \"5m..5m\", burst = 10, window = \"10m\" }");
+    let project = TestProject::new(&config);
+    project.run(&["up"]).ok();
+    for _ in 0..2 {
+        let pid = project.pid("tester");
+        kill(pid);
+        project.until("it is seen", |s| of(s, "tester")["pid"] != pid);
+        project.until("it is back or waits", |s| of(s, "tester")["state"] == "up" || of(s, "tester")["reason"].is_string());
+    }
+    assert!(of(&project.status(), "tester")["reason"].as_str().unwrap().contains("waits"), "{:#}", project.status());
+    project.run(&["up"]).ok();
+    assert_eq!(of(&project.status(), "tester")["heals"], 0);
+}
+
+#[test]
+fn a_conversation_that_never_came_to_be_is_begun_again() {
+    // Like a program that keeps a conversation only once it has had something to keep.
+    let config = r#"
+[agent.lead]
+backend = "late"
+restart = { backoff = "1ms..20ms", burst = 100, window = "10m" }
+[backend.late]
+start = ["sh", "-c", "echo begun; echo $$ >> starts; exec cat"]
+resume = ["sh", "-c", "[ -e kept ] || { echo nothing to resume; exit 1; }; echo resumed; echo $$ >> starts; exec cat"]
+"#;
+    let project = TestProject::new(config);
+    project.run(&["up"]).ok();
+    let meta = std::fs::read_to_string(project.data().join("sessions/web-1")).unwrap_or_else(|_| {
+        let sessions = std::fs::read_dir(project.data().join("sessions")).unwrap().next().unwrap().unwrap();
+        std::fs::read_to_string(sessions.path()).unwrap()
+    });
+    assert!(meta.contains("startedAt="), "known before it runs: {meta}");
+    let pid = project.pid("lead");
+    kill(pid);
+    project.until("it runs again", |s| of(s, "lead")["state"] == "up" && starts(&project).len() == 2);
+    let mut log = Lines::of(project.command(&["logs", "-f", "lead"]));
+    log.until("nothing to resume");
+    log.until("begun");
+    std::fs::write(project.folder.join("kept"), "").unwrap();
+    kill(starts(&project)[1]);
+    log.until("resumed");
+}
+
+#[test]
 fn many_at_once_make_one_session_each() {
     let project = TestProject::new(TWO);
     let children: Vec<_> = (0..12).map(|_| project.command(&["up"]).stdout(std::process::Stdio::null()).spawn().unwrap()).collect();

@@ -79,6 +79,7 @@ impl Host {
             self.launch = launch;
             self.session.policy = super::policy(&self.launch);
             self.session.heal = self.launch.heal;
+            self.session.named = self.launch.named;
         }
         if let Some(missing) = self.missing() {
             return Err((missing.reason, true));
@@ -101,7 +102,7 @@ impl Host {
     }
 
     fn argv(&self) -> &[String] {
-        if self.session.started { &self.launch.resume } else { &self.launch.start }
+        if self.session.resumes() { &self.launch.resume } else { &self.launch.start }
     }
 
     /// What the agent cannot be started without, and is not there.

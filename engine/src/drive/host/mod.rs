@@ -103,7 +103,7 @@ pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
 
 impl Host {
     fn begin(layout: Layout, id: &str, master: Option<OwnedFd>) -> Result<Host> {
-        let meta = store::meta::read(&layout, id)?;
+        let meta = store::meta::read(&layout, id);
         let launch = store::launch::read(&layout, id)?;
         let record = store::run::read(&layout, id);
         let adoptable = master.is_some();
@@ -115,10 +115,15 @@ impl Host {
         let recorder = Recorder::open(&layout.log(id), size)?;
         let mut session = Session::new(policy(&launch), launch.heal, millis(launch.grace_ms));
         let (mut state, mut since, mut reason) = (State::Starting, now(), String::new());
+        session.named = launch.named;
+        session.started = launch.started;
+        session.lasting = launch.started && !launch.named;
         if let Some(run) = &record {
+            session.lasting |= run.lasting || (run.state == State::Up && !launch.named && lived(run) >= limits::CONVERSATION_AFTER);
+            session.anew = run.anew;
             session.deaths = Deaths::from_record(run.deaths_ms.iter().map(|ms| millis(*ms)));
             session.heals = run.heals;
-            session.started = run.started;
+            session.started |= run.started;
             (state, since, reason) = (run.state, run.since, run.reason.clone());
         }
         let mut host = Host {
@@ -144,18 +149,20 @@ impl Host {
             id: id.to_owned(),
             layout,
         };
-        let first = host.first_event(record.as_ref(), &meta, adoptable)?;
+        let first = host.first_event(record.as_ref(), meta, adoptable)?;
         host.events.push_back(first);
         Ok(host)
     }
 
     /// What this host finds: a living agent, a given-up one, one to end, or nothing.
-    fn first_event(&mut self, record: Option<&Run>, meta: &store::meta::Meta, adoptable: bool) -> Result<Event> {
+    fn first_event(&mut self, record: Option<&Run>, meta: Result<store::meta::Meta>, adoptable: bool) -> Result<Event> {
         let alive = Lock::is_held(&self.layout.agent_lock(&self.id))?;
         self.scattered = alive || record.is_some();
         if alive && adoptable && self.adopt(record) {
             return Ok(Event::Adopted);
         }
+        // What is wanted cannot be told: a living agent was taken over, anything else waits for somebody who puts it right.
+        let meta = meta?;
         if alive {
             return Ok(Event::Stranded);
         }
@@ -163,7 +170,7 @@ impl Host {
             return Ok(Event::Stop);
         }
         if meta.status == State::Failing.word() {
-            return Ok(Event::StayFailing { reason: meta.reason.clone() });
+            return Ok(Event::StayFailing { reason: meta.reason });
         }
         match record {
             // It ran under the host before this one and is gone: nobody saw how.
@@ -328,6 +335,8 @@ impl Host {
             heals: self.session.heals,
             reason: self.reason.clone(),
             started: self.session.started,
+            lasting: self.session.lasting,
+            anew: self.session.anew,
             deaths_ms: self.session.deaths.record().map(|t| t.as_millis() as u64).collect(),
         }
     }
@@ -379,6 +388,11 @@ impl Host {
         // The connections end with the process, not before it: whoever sees one end may say that no process is left.
         std::mem::forget(self);
     }
+}
+
+/// How long ago the state was entered that was recorded; after a jump of the clock, nothing.
+fn lived(run: &Run) -> Duration {
+    now().duration_since(run.since).try_into().unwrap_or_default()
 }
 
 fn policy(launch: &Launch) -> Policy {
