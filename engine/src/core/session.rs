@@ -121,7 +121,19 @@ pub struct Session {
 
 impl Session {
     pub fn new(policy: Policy, heal: bool, grace: Duration) -> Session {
-        Session { phase: Phase::Down, deaths: Deaths::default(), heals: 0, started: false, lasting: false, anew: false, resumed: false, named: false, policy, heal, grace }
+        Session {
+            phase: Phase::Down,
+            deaths: Deaths::default(),
+            heals: 0,
+            started: false,
+            lasting: false,
+            anew: false,
+            resumed: false,
+            named: false,
+            policy,
+            heal,
+            grace,
+        }
     }
 
     /// Whether the next agent goes on with the conversation; else it begins one.
@@ -339,8 +351,12 @@ impl Session {
 mod tests {
     use super::*;
 
-    const POLICY: Policy =
-        Policy { backoff_min: Duration::from_millis(1), backoff_max: Duration::from_millis(2), burst: None, window: Duration::from_secs(60) };
+    const POLICY: Policy = Policy {
+        backoff_min: Duration::from_millis(1),
+        backoff_max: Duration::from_millis(2),
+        burst: None,
+        window: Duration::from_secs(60),
+    };
 
     fn fresh() -> Session {
         Session::new(POLICY, true, Duration::from_secs(5))

@@ -9,7 +9,10 @@ const WAYS: &[(&str, &str)] = &[
     ("nohup", "nohup sleep 1000 >/dev/null 2>&1 & echo ready; exec sleep 1000"),
     ("deaf", "trap '' TERM HUP INT QUIT; echo ready; while :; do sleep 1000; done"),
     ("deaf-stray", "(trap '' TERM HUP INT; setsid sh -c 'sleep 1000; sleep 1000' & ) ; echo ready; exec sleep 1000"),
-    ("closed", "(setsid bash -c 'for f in /proc/self/fd/*; do n=${f##*/}; eval \"exec $n>&-\"; done; exec sleep 1000' &) ; echo ready; exec sleep 1000"),
+    (
+        "closed",
+        "(setsid bash -c 'for f in /proc/self/fd/*; do n=${f##*/}; eval \"exec $n>&-\"; done; exec sleep 1000' &) ; echo ready; exec sleep 1000",
+    ),
     ("no-environment", "(setsid env -i sleep 1000 &) ; echo ready; exec sleep 1000"),
     (
         "nothing-left",
@@ -20,10 +23,7 @@ const WAYS: &[(&str, &str)] = &[
     ("stopped", "(setsid sh -c 'kill -STOP $$; sleep 1000' &) ; echo ready; exec sleep 1000"),
     ("stopped-and-deaf", "(trap '' TERM HUP; setsid sh -c 'kill -STOP $$; sleep 1000' &) ; echo ready; kill -STOP $$; sleep 1000"),
     ("at-the-last-moment", "trap 'setsid env -i sleep 1000 & exit' TERM HUP; echo ready; while :; do sleep 1000 & wait; done"),
-    (
-        "hand-over",
-        "echo ready; i=0; while [ $i -lt 300 ]; do (setsid sh -c 'sleep 0.01 & exit' &); i=$((i+1)); done; exec sleep 1000",
-    ),
+    ("hand-over", "echo ready; i=0; while [ $i -lt 300 ]; do (setsid sh -c 'sleep 0.01 & exit' &); i=$((i+1)); done; exec sleep 1000"),
     ("breeder", "echo ready; b() { (trap '' TERM HUP; sleep 0.02; b) & }; b; b; b; exec sleep 1000"),
     ("runner", "setsid -f bash -c 'r() { (exec 3>&- 4>&- 5>&- 6>&-; r) & exit; }; trap \"\" TERM HUP; r'; echo ready; exec sleep 1000"),
     ("elsewhere", "(cd /; exec setsid sh -c 'exec sleep 1000 </dev/null >/dev/null 2>&1' &) ; echo ready; exec sleep 1000"),
