@@ -8,6 +8,10 @@ pub fn is_name(text: &str) -> bool {
 /// The prefix of a project's session ids, from its name: up to four letters, itself; CamelCase, its capitals; of several words, the initials; else
 /// the first three letters. Always lower case.
 pub fn prefix(project: &str) -> String {
+    let whole = project.to_ascii_lowercase();
+    if whole.len() <= 4 && is_name(&whole) {
+        return whole;
+    }
     let words: Vec<&str> = project.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
     let plain: String = words.concat();
     let capitals: String = plain.chars().filter(char::is_ascii_uppercase).collect();
@@ -40,7 +44,9 @@ mod tests {
             ("Composio Integrator", "ci"),
             ("agent-orchestrator", "ao"),
             ("my_cool_app", "mca"),
-            ("a-b", "ab"),
+            ("a-b", "a-b"),
+            ("A b", "ab"),
+            ("a_b-c", "abc"),
             ("UPPERCASE", "upp"),
             ("", "s"),
             ("é", "s"),

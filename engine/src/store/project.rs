@@ -19,6 +19,9 @@ pub(crate) struct Project {
     pub layout: Layout,
 }
 
+/// The longest argument that Linux takes (`MAX_ARG_STRLEN` of execve(2), less the end).
+const ARGUMENT_BYTES_MAX: usize = 131_071;
+
 /// How bad a finding of [`Project::check`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Severity {
@@ -87,7 +90,7 @@ impl Project {
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
-        Ok(agent.launch(Start {
+        let launch = agent.launch(Start {
             session: &meta.session,
             folder: &self.folder,
             prompt: prompt.as_deref(),
@@ -95,7 +98,12 @@ impl Project {
             resume_id: meta.resume_id.as_deref(),
             started,
             env,
-        }))
+        });
+        if let Some(long) = launch.start.iter().chain(&launch.resume).find(|a| a.len() > ARGUMENT_BYTES_MAX) {
+            let what = format!("agent {}: an argument of its program has {} bytes; the kernel takes {ARGUMENT_BYTES_MAX}", agent.name, long.len());
+            return Err(Error::failed(what).hint("shorten its prompt, or use a backend that reads `{prompt_file}`"));
+        }
+        Ok(launch)
     }
 
     /// What would keep agents from starting, as far as it can be seen before: prompts, programs.
