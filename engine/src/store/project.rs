@@ -100,7 +100,8 @@ impl Project {
             env,
         });
         if let Some(long) = launch.start.iter().chain(&launch.resume).find(|a| a.len() > ARGUMENT_BYTES_MAX) {
-            let what = format!("agent {}: an argument of its program has {} bytes; the kernel takes {ARGUMENT_BYTES_MAX}", agent.name, long.len());
+            let what =
+                format!("agent {}: an argument of its program has {} bytes; the kernel takes {ARGUMENT_BYTES_MAX}", agent.name, long.len());
             return Err(Error::failed(what).hint("shorten its prompt, or use a backend that reads `{prompt_file}`"));
         }
         Ok(launch)
