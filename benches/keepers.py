@@ -104,7 +104,7 @@ class Tmux(Script):
         super().configure_probes(count, fifo)
 
     def conf(self):
-        self.world.write(f"{self.part}/conf", "set -g history-limit 60000\n")
+        self.world.write(f"{self.part}/conf", "set -g history-limit 70000\n")
 
     def run(self, *args):
         return ["tmux", "-S", f"{self.folder}/s", *args]
