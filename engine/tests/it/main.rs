@@ -9,3 +9,4 @@ mod lives;
 mod lock;
 mod project;
 mod show;
+mod steps;
