@@ -6,11 +6,13 @@ use super::out::{self, Table, Text, Tone};
 use super::place::{command_lock, unknown};
 use super::{Context, ask, status};
 use crate::contract::control::ToWatchdog;
+use crate::contract::layout::Layout;
 use crate::contract::records::Launch;
 use crate::contract::status::{AgentStatus, State};
 use crate::drive::start;
 use crate::error::{Error, Result};
 use crate::os::clock;
+use crate::os::lock::Lock;
 use crate::store::meta::{self, Meta, Wanted};
 use crate::store::project::Project;
 use crate::store::{self, instance, launch};
@@ -49,7 +51,7 @@ pub(super) fn bring(context: &Context, words: &[String], command: &str, message:
                 if !metas.contains(&meta) {
                     new_metas.push(meta.clone());
                 }
-                if launch::read(layout, &meta.session).ok().as_ref() != Some(&launch) {
+                if !is_written(layout, &launch) {
                     new_launches.push(launch);
                 }
                 sessions.push(meta);
@@ -58,6 +60,7 @@ pub(super) fn bring(context: &Context, words: &[String], command: &str, message:
         }
     }
     store::write(layout, &new_launches, &new_metas)?;
+    sessions.iter().try_for_each(|m| store::run::pardon(layout, &m.session))?;
     let mut settled = vec![];
     if !sessions.is_empty() {
         let mut watchdog = start::watchdog(layout)?;
@@ -68,6 +71,14 @@ pub(super) fn bring(context: &Context, words: &[String], command: &str, message:
     show(&settled);
     errors.extend(settled.iter().filter(|a| a.state != State::Up && a.state != State::Limited).map(not_up));
     Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// Whether that is what the session's host has been told. Of one that runs it knows by itself that it was started.
+fn is_written(layout: &Layout, launch: &Launch) -> bool {
+    launch::read(layout, &launch.session).is_ok_and(|written| {
+        let runs = || Lock::is_held(&layout.host_lock(&launch.session)).unwrap_or(false);
+        written == *launch || (runs() && Launch { started: launch.started, ..written } == *launch)
+    })
 }
 
 /// The declared agents that the words name: by themselves, or by their sessions.

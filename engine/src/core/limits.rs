@@ -34,6 +34,9 @@ pub const LINE_MODE_BYTES_MAX: usize = 4095;
 /// How many clients one host or watchdog serves at once.
 pub const CLIENTS_MAX: usize = 256;
 
+/// Descriptors that a watchdog keeps free of sessions: for commands that connect, and for the moment in which it starts a host.
+pub const DESCRIPTORS_RESERVED: u64 = 16;
+
 /// A terminal's log is exchanged for a new one at this length and the one before it kept: so much history there is at least.
 pub const LOG_SEGMENT_BYTES: u64 = 8 << 20;
 

@@ -53,8 +53,9 @@ pub enum Then {
 pub enum Event {
     /// The host begins, nothing of an earlier agent is left.
     Start,
-    /// The host begins, and it was given up on before.
-    StayFailing {
+    /// The host begins, and the session was given up on before, or had ended for good.
+    Stay {
+        failing: bool,
         reason: String,
     },
     /// The host begins and has taken over a living agent with its terminal.
@@ -173,8 +174,9 @@ impl Session {
                 | Phase::Failing { .. }
                 | Phase::Exited { .. } => vec![],
             },
-            Event::StayFailing { reason } => match self.phase {
-                Phase::Down => self.enter(Phase::Failing { reason }),
+            Event::Stay { failing, reason } => match self.phase {
+                Phase::Down if failing => self.enter(Phase::Failing { reason }),
+                Phase::Down => self.enter(Phase::Exited { reason }),
                 Phase::Starting
                 | Phase::Up { .. }
                 | Phase::Backoff { .. }

@@ -165,7 +165,7 @@ impl World {
                 session.phase = Phase::Up { since: self.now };
                 session::Event::Died { reason: "with its host".into() }
             }
-            Some((_, Some(reason), _)) => session::Event::StayFailing { reason: reason.clone() },
+            Some((_, Some(reason), _)) => session::Event::Stay { failing: true, reason: reason.clone() },
             Some(_) | None => session::Event::Start,
         };
         place.host = Some((generation, session));

@@ -47,6 +47,8 @@ struct Watchdog {
     layout: Layout,
     project: String,
     since: Timestamp,
+    /// How many descriptors there may be.
+    descriptors: u64,
     watch: Watch,
     links: BTreeMap<String, Link>,
     clients: Vec<Client>,
@@ -69,6 +71,7 @@ pub fn main(layout: Layout) -> Result<()> {
         layout,
         project,
         since: now(),
+        descriptors: process::raise_descriptor_limit(),
         watch: Watch::default(),
         links: BTreeMap::new(),
         clients: vec![],
@@ -132,7 +135,14 @@ impl Watchdog {
     fn consider(&mut self, meta: &Meta) {
         self.want(&meta.session, meta.wanted == Wanted::Up);
         if let Some(link) = self.links.get_mut(&meta.session).filter(|l| l.status.since.is_none()) {
-            (link.status.name, link.status.backend, link.status.reason) = (meta.agent.clone(), meta.backend.clone(), meta.reason.clone());
+            (link.status.name, link.status.backend) = (meta.agent.clone(), meta.backend.clone());
+            // Until its host has spoken.
+            let verdict = [State::Failing, State::Exited].into_iter().find(|s| s.word() == meta.status);
+            (link.status.state, link.status.reason) = match (meta.wanted, verdict) {
+                (Wanted::Down, _) => (State::Down, meta.reason.clone()),
+                (Wanted::Up, Some(verdict)) => (verdict, meta.reason.clone()),
+                (Wanted::Up, None) => (State::Starting, String::new()),
+            };
         }
     }
 
@@ -156,6 +166,16 @@ impl Watchdog {
             refusal: String::new(),
         });
         self.step(session, Event::Wanted { up, leftovers });
+        if !up && *self.watch.host(session) == Host::Absent {
+            self.is_down(session);
+        }
+    }
+
+    fn is_down(&mut self, session: &str) {
+        if let Some(link) = self.links.get_mut(session).filter(|l| l.status.state != State::Down) {
+            link.terminal = None;
+            link.status = AgentStatus { state: State::Down, pid: None, since: Some(now()), reason: String::new(), ..link.status.clone() };
+        }
     }
 
     /// Whether an agent, or a host that is not connected, lives. What cannot be told counts as yes: then somebody looks closer.
@@ -186,8 +206,14 @@ impl Watchdog {
     }
 
     fn find_or_start(&mut self, session: &str) {
+        // A connection and a terminal each.
+        let needed = 2 * self.links.values().filter(|l| l.stream.is_some()).count() as u64 + 2 + limits::DESCRIPTORS_RESERVED;
         let Some(link) = self.links.get_mut(session) else { return };
         link.refusal.clear();
+        if needed > self.descriptors {
+            link.refusal = format!("too many open files for another session: at most {} are allowed (`ulimit -n`)", self.descriptors);
+            return self.lost(session);
+        }
         if let Ok(stream) = Stream::connect(&self.layout.host_socket(session)) {
             link.stream = Some(stream);
             self.ask(session, &ToHost::Watch);
@@ -272,8 +298,7 @@ impl Watchdog {
         link.stream = None;
         self.changed = true;
         if stopped && !leftovers {
-            link.terminal = None;
-            link.status = AgentStatus { state: State::Down, pid: None, since: Some(now()), reason: String::new(), ..link.status.clone() };
+            self.is_down(session);
         } else if !link.refusal.is_empty() {
             let reason = link.refusal.clone();
             link.status = AgentStatus { state: State::Starting, reason: reason.clone(), ..link.status.clone() };

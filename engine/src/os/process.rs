@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -220,7 +221,8 @@ pub fn own_path() -> Option<PathBuf> {
 /// Starts a process that belongs to nobody: own session, no terminal, no descriptors but those given, nothing in its environment of the agent that may
 /// have started it, parent init (or the next subreaper above). Returns when it has been executed, or why it could not be.
 pub fn spawn_daemon(daemon: &Daemon<'_>) -> io::Result<()> {
-    let stderr = std::fs::OpenOptions::new().append(true).create(true).open(daemon.stderr).map_err(|e| super::fs::at(daemon.stderr, e))?;
+    // Where nothing can be written, a daemon without last words is better than none.
+    let stderr = std::fs::OpenOptions::new().append(true).create(true).open(daemon.stderr).map_or_else(|_| Stdio::null(), Stdio::from);
     let mut command = Command::new(&daemon.program);
     command.arg0(daemon.arg0).args(&daemon.args).current_dir(daemon.folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
@@ -239,11 +241,44 @@ pub fn spawn_daemon(daemon: &Daemon<'_>) -> io::Result<()> {
                 0 => {}
                 _ => libc::_exit(0),
             }
-            place_descriptors(&sources)
+            place_descriptors(&sources)?;
+            restore_descriptor_limit();
+            Ok(())
         });
     }
     let mut between = command.spawn()?;
     between.wait().map(drop)
+}
+
+/// The limit on descriptors that this process began with, where it has raised it since; 0: it has not.
+static DESCRIPTORS_BEFORE: AtomicU64 = AtomicU64::new(0);
+
+/// Raises this process's own limit on descriptors as far as it may; daemons started from here begin with the old one. How many it may have now.
+pub fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let before = limit.current.unwrap_or(u64::MAX);
+    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).is_err() {
+        return before;
+    }
+    DESCRIPTORS_BEFORE.store(before, Ordering::Relaxed);
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+/// Back to the limit on descriptors before [`raise_descriptor_limit`].
+///
+/// # Safety
+/// Only between fork and exec.
+unsafe fn restore_descriptor_limit() {
+    let before = DESCRIPTORS_BEFORE.load(Ordering::Relaxed);
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: plain system calls on a structure of this frame.
+    unsafe {
+        if before > 0 && libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = before;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
 }
 
 /// Makes `sources` the descriptors 3, 4, …, kept over exec.
@@ -252,11 +287,12 @@ pub fn spawn_daemon(daemon: &Daemon<'_>) -> io::Result<()> {
 /// Only between fork and exec.
 unsafe fn place_descriptors(sources: &[i32]) -> io::Result<()> {
     // First out of the way, so that no target overwrites a source.
-    let mut parked = [0i32; 16];
-    assert!(sources.len() <= parked.len());
+    const MOST: usize = 16;
+    let mut parked = [0i32; MOST];
+    assert!(sources.len() <= MOST);
     for (slot, source) in parked.iter_mut().zip(sources) {
         // SAFETY: plain system call on numbers.
-        *slot = unsafe { libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, 64) };
+        *slot = unsafe { libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, 3 + MOST as libc::c_int) };
         if *slot < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -2,6 +2,7 @@
 //!
 //! A frame is `kind: u8, descriptors: u8, length: u32 little-endian`, then the payload. The shapes inside are `contract::control`'s.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -36,6 +37,8 @@ pub struct Frame {
 #[derive(Debug)]
 pub struct Listener {
     fd: OwnedFd,
+    /// Given up for a moment where no other descriptor can be had: see [`Listener::turn_away`].
+    spare: RefCell<Option<OwnedFd>>,
 }
 
 impl Listener {
@@ -50,13 +53,13 @@ impl Listener {
         super::fs::set_mode(&unnamed, 0o600)?;
         listen(&fd, 1024)?;
         std::fs::rename(&unnamed, path).map_err(|e| at(path, e))?;
-        Ok(Listener { fd })
+        Ok(Listener { fd, spare: RefCell::new(spare()) })
     }
 
     /// A listening socket that was handed over.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Listener> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Listener { fd })
+        Ok(Listener { fd, spare: RefCell::new(spare()) })
     }
 
     /// The next connection of this same user; strangers are dropped. `None` when there is none for now.
@@ -70,10 +73,23 @@ impl Listener {
                     }
                 }
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+                Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) if self.turn_away() => {}
                 Err(_) => return None,
             }
         }
     }
+
+    /// Without a descriptor left, whoever comes is refused instead of left waiting: the poll would wake us for them again and again.
+    fn turn_away(&self) -> bool {
+        let had_one = self.spare.take().is_some();
+        let refused = had_one && accept_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).map(drop).is_ok();
+        self.spare.replace(spare());
+        refused
+    }
+}
+
+fn spare() -> Option<OwnedFd> {
+    rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty()).ok()
 }
 
 impl AsFd for Listener {

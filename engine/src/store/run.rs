@@ -4,6 +4,8 @@ use std::io;
 
 use crate::contract::layout::Layout;
 use crate::contract::records::Run;
+use crate::contract::status::State;
+use crate::os::lock::Lock;
 use crate::os::{clock, fs};
 
 /// The last word of this boot; none when there is no readable one: whoever asks then looks at the locks.
@@ -11,6 +13,12 @@ pub(crate) fn read(layout: &Layout, id: &str) -> Option<Run> {
     let text = fs::read_to_string(&layout.run(id)).ok()?;
     let run: Run = serde_json::from_str(&text).ok()?;
     (run.boot == clock::boot_id()).then_some(run)
+}
+
+/// Forgets that the session was given up on: the operator starts it again. Only where no host runs, which would say so again.
+pub(crate) fn pardon(layout: &Layout, id: &str) -> io::Result<()> {
+    let held = read(layout, id).is_some_and(|run| matches!(run.state, State::Failing | State::Exited));
+    if held && !Lock::is_held(&layout.host_lock(id))? { fs::remove_file(&layout.run(id)) } else { Ok(()) }
 }
 
 /// Replaces it as a whole.
@@ -21,7 +29,6 @@ pub(crate) fn write(layout: &Layout, id: &str, run: &Run) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::status::State;
 
     #[test]
     fn another_boot_s_word_counts_for_nothing() {

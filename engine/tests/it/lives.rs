@@ -160,13 +160,7 @@ fn a_missing_program_is_failing_with_its_reason_and_the_others_run() {
 fn what_stays_wanted_is_told_after_everything_was_killed() {
     let project = TestProject::new(TWO);
     project.run(&["up"]).ok();
-    let mut victims = project.processes();
-    // First those who would bring the others back.
-    victims.sort_by_key(|pid| !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().windows(8).any(|w| w == b"watchdog"));
-    while !victims.is_empty() {
-        victims.into_iter().for_each(kill);
-        victims = project.processes();
-    }
+    project.kill_all();
     let status = project.status();
     assert_eq!(status["watchdog"], serde_json::Value::Null);
     assert_eq!(of(&status, "lead")["state"], "down");

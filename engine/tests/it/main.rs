@@ -5,6 +5,7 @@ mod chaos;
 mod escape;
 mod input;
 mod launcher;
+mod limits;
 mod lives;
 mod lock;
 mod project;

@@ -136,6 +136,17 @@ impl TestProject {
         .collect()
     }
 
+    /// Kills everything, also what is started meanwhile by those who have not been killed yet.
+    pub fn kill_all(&self) {
+        // What is just being executed shows neither arguments nor environment, so one look without anybody is not enough.
+        let mut nobody = 0;
+        while nobody < 5 {
+            let victims = self.processes();
+            nobody = if victims.is_empty() { nobody + 1 } else { 0 };
+            victims.into_iter().for_each(kill);
+        }
+    }
+
     /// The host of a session.
     pub fn host(&self, session: &str) -> i32 {
         let is_host = |pid: &i32| {
@@ -151,9 +162,7 @@ impl Drop for TestProject {
     fn drop(&mut self) {
         let _ = self.command(&["--quiet", "down"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         // A test that broke something leaves nothing behind either.
-        for pid in self.processes() {
-            kill(pid);
-        }
+        self.kill_all();
     }
 }
 

@@ -133,6 +133,11 @@ impl Host {
             (State::Failing, Some(missing)) => Changes::of_any(&missing.watch).ok(),
             _ => None,
         };
+        // It may have come between the look and the watch.
+        if self.cause.is_some() && self.missing().is_none() {
+            self.cause = None;
+            self.events.push_back(Event::Restart);
+        }
     }
 
     /// Something changed where what was wanting should be.

@@ -169,8 +169,8 @@ impl Host {
         if meta.wanted == store::meta::Wanted::Down {
             return Ok(Event::Stop);
         }
-        if meta.status == State::Failing.word() {
-            return Ok(Event::StayFailing { reason: meta.reason });
+        if [State::Failing, State::Exited].iter().any(|s| meta.status == s.word()) {
+            return Ok(Event::Stay { failing: meta.status == State::Failing.word(), reason: meta.reason });
         }
         match record {
             // It ran under the host before this one and is gone: nobody saw how.
@@ -178,7 +178,9 @@ impl Host {
                 self.session.phase = Phase::Up { since: monotonic() };
                 Ok(Event::Died { reason: "ended together with its host".into() })
             }
-            Some(Run { state: State::Failing, reason, .. }) => Ok(Event::StayFailing { reason: reason.clone() }),
+            Some(Run { state: state @ (State::Failing | State::Exited), reason, .. }) => {
+                Ok(Event::Stay { failing: *state == State::Failing, reason: reason.clone() })
+            }
             Some(_) | None => Ok(Event::Start),
         }
     }
@@ -269,7 +271,11 @@ impl Host {
         if buffer.is_empty() {
             return;
         }
+        let whole = self.recorder.incomplete().is_none();
         let answer = self.recorder.output(&buffer);
+        if whole && self.recorder.incomplete().is_some() {
+            self.clients.report(&self.status(), &self.run_record(), &self.pty.master);
+        }
         self.input.extend(answer);
         self.clients.broadcast(&buffer);
         self.deliveries.look_now();
@@ -353,7 +359,7 @@ impl Host {
                 self.log_event(if asked { "ended" } else { "died" }, reason, None);
             }
             Event::NotSpawned { reason, .. } => self.log_event("not-started", reason, None),
-            Event::Start | Event::StayFailing { .. } | Event::Spawned | Event::Clear | Event::Stop | Event::Restart | Event::Wake => {}
+            Event::Start | Event::Stay { .. } | Event::Spawned | Event::Clear | Event::Stop | Event::Restart | Event::Wake => {}
         }
     }
 

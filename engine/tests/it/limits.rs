@@ -1,0 +1,105 @@
+//! A full disk, no descriptors, a program that is gone: said, survived, and over when its cause is.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use crate::chaos::{SLEEP, crowd};
+use crate::project::{TWO, TestProject, kill, of, said};
+
+/// Runs with a disk of one megabyte for the engine's data, in a mount namespace of its own; `FILL` leaves not a byte on it.
+const FULL: &str = r#"
+mount -t tmpfs -o size=1m tmpfs "$AGENTS_HOME" || { echo skipped; exit 0; }
+set -e
+field() { sed -n "/\"name\":\"lead\"/s/.*\"name\":\"lead\"[^}]*\"$1\":\([^,}]*\).*/\1/p"; }
+now() { "$A" status --json | tr -d ' \n'; }
+"$A" up
+lead=$(now | field pid)
+dd if=/dev/zero of="$AGENTS_HOME/fill" bs=4k 2>/dev/null || true
+"$A" send lead "$(head -c 3000 /dev/zero | tr '\0' x)"
+"$A" send lead "$(head -c 3000 /dev/zero | tr '\0' y)"
+[ "$(now | field pid)" = "$lead" ] || { echo "the agent is another"; exit 1; }
+now | grep -q 'logincomplete' || { echo "status does not say it: $(now)"; exit 1; }
+kill -9 "$lead"
+"$A" send --timeout 20 lead back || "$A" send --timeout 20 lead back
+new=$(now | field pid)
+[ "$new" != "$lead" ]
+for host in $(pgrep -f -- "host --data $AGENTS_HOME"); do kill -9 "$host"; done
+"$A" send --timeout 20 lead again || "$A" send --timeout 20 lead again
+[ "$(now | field pid)" = "$new" ] || { echo "not adopted"; exit 1; }
+watchdog=$(pgrep -f -- "watchdog --data $AGENTS_HOME")
+kill -9 "$watchdog"
+"$A" up
+[ "$(now | field pid)" = "$new" ] || { echo "not the same after the watchdog's end"; exit 1; }
+if "$A" down 2>told; then echo "down wrote nothing and said so to nobody"; exit 1; fi
+grep -q "$AGENTS_HOME" told || { echo "it does not say where: $(cat told)"; exit 1; }
+[ "$(now | field pid)" = "$new" ] || { echo "a refused down has done something"; exit 1; }
+rm "$AGENTS_HOME/fill"
+"$A" down
+echo whole
+"#;
+
+#[test]
+fn a_full_disk_ends_nobody_and_is_told() {
+    let project = TestProject::new(TWO);
+    let home = project.root().join("data");
+    std::fs::create_dir(&home).unwrap();
+    let engine = project.command(&[]);
+    let mut script = Command::new("unshare");
+    script.args(["--mount", "--user", "--map-root-user", "sh", "-c", FULL]).current_dir(&project.folder).env_clear();
+    script.envs(engine.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script.env("AGENTS_HOME", &home).env("A", engine.get_program());
+    let said = said(script);
+    if said.stdout.contains("skipped") || (said.code != 0 && said.stderr.contains("unshare")) {
+        return println!("skipped: no mount namespace can be made here: {}", said.stderr);
+    }
+    assert!(said.code == 0 && said.stdout.ends_with("whole\n"), "{said:#?}");
+    assert_eq!(project.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn without_descriptors_it_is_said_and_nobody_spins() {
+    let project = TestProject::new(&crowd(20, SLEEP));
+    let engine = project.command(&["up"]);
+    let mut up = Command::new("sh");
+    up.args(["-c", "ulimit -n 24; exec \"$0\" up"]).arg(engine.get_program()).current_dir(&project.folder).env_clear();
+    up.envs(engine.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let said = said(up);
+    assert_eq!(said.code, 1, "{said:#?}");
+    assert!(said.stderr.contains("too many open files") && said.stdout.contains("up "), "{said:#?}");
+    project.run(&["down"]).ok();
+    assert_eq!(project.processes(), Vec::<i32>::new());
+    project.run(&["up"]).ok();
+}
+
+#[test]
+fn what_was_missing_comes_back_and_so_does_the_agent() {
+    let project = TestProject::new("[agent.lead]\nbackend = \"tool\"\n[backend.tool]\nstart = [\"tools/tool\"]\n");
+    project.run(&["up"]).fails(1, "tools/tool");
+    std::fs::create_dir(project.folder.join("tools")).unwrap();
+    std::fs::write(project.folder.join("tools/tool.new"), "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    std::fs::set_permissions(project.folder.join("tools/tool.new"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(project.folder.join("tools/tool.new"), project.folder.join("tools/tool")).unwrap();
+    project.until("it runs by itself", |s| of(s, "lead")["state"] == "up");
+}
+
+#[test]
+fn given_up_on_stays_so_whoever_dies_until_the_operator_acts() {
+    let config = "[agent.lead]\nbackend = \"shell\"\ncommand = [\"sh\", \"-c\", \"[ -e well ] && exec sleep 1000; exit 7\"]\n\
+        restart = { backoff = \"1ms..2ms\", burst = 2, window = \"10m\" }\n";
+    let project = TestProject::new(config);
+    project.run(&["up"]);
+    let failing = |s: &serde_json::Value| of(s, "lead")["state"] == "failing";
+    let status = project.until("it is given up on", failing);
+    let session = of(&status, "lead")["session"].as_str().unwrap().to_owned();
+    let first = of(&status, "lead")["reason"].clone();
+    assert!(first.as_str().unwrap().contains("status 7"), "{first}");
+    std::fs::write(project.folder.join("well"), "").unwrap();
+    let host = project.host(&session);
+    kill(host);
+    project.until("it stays so without its host", |s| failing(s) && project.processes().len() > 1);
+    project.kill_all();
+    let status = project.status();
+    assert_eq!((&of(&status, "lead")["state"], &of(&status, "lead")["reason"]), (&"failing".into(), &first));
+    project.run(&["up"]).ok();
+    assert_eq!(of(&project.status(), "lead")["state"], "up");
+}
