@@ -48,7 +48,15 @@ impl Strace {
     /// None: it may not, or is not installed.
     fn follow(pid: i32, call: &str, nth: usize) -> Option<Strace> {
         let mut command = Command::new("strace");
-        command.args(["-f", "-p", &pid.to_string(), "-e", &format!("trace={call}"), "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
+        command.args([
+            "-f",
+            "-p",
+            &pid.to_string(),
+            "-e",
+            &format!("trace={call}"),
+            "-e",
+            &format!("inject={call}:signal=KILL:when={nth}"),
+        ]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().ok()?;
         let said = BufReader::new(child.stderr.take().unwrap());
         let strace = Strace { child: Arc::new(child.into()), hit: Arc::default() };
