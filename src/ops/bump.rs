@@ -239,8 +239,9 @@ pub fn settle(bump: &Bump, lock: &Lock) -> Result<Settled> {
 
 fn restore_engine(engine: &Path, bump: &Bump, goal: &str, lock: &Lock) -> Result<()> {
     let repository = repo::open(engine)?;
+    repo::mend_tag(repository.git_dir(), &bump.reference)?;
     let at = repository.head_id().ok().map(|id| id.to_string());
-    let whole = repository.is_dirty().is_ok_and(|dirty| !dirty);
+    let whole = super::dirt::is_changed(&repository).is_ok_and(|changed| !changed);
     if whole && at.as_deref() == Some(goal) {
         return Ok(());
     }

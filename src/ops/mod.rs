@@ -3,6 +3,7 @@
 pub mod bump;
 pub mod commit;
 pub mod create;
+mod dirt;
 pub mod drive;
 mod entries;
 pub use entries::project as new_project;

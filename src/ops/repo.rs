@@ -72,7 +72,7 @@ pub fn look(folder: &Path) -> Result<Look> {
     if os::fs::look(&engine_folder.join(".git"))? != Found::Nothing {
         let inner = gix::open(&engine_folder).map_err(|e| wrong(&engine_folder, e))?;
         engine = inner.head_id().ok().map(gix::Id::detach);
-        engine_dirty = inner.is_dirty().map_err(|e| wrong(&engine_folder, e))?;
+        engine_dirty = super::dirt::is_changed(&inner)?;
         engine_git = Some(inner.git_dir().to_path_buf());
     }
     let carrier = repository.try_find_reference(CARRIER).ok().flatten().and_then(|r| r.try_id().map(gix::Id::detach));
@@ -192,10 +192,21 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Lets the engine's repository know the tag, so that `git describe` in it says what is checked out.
 pub fn tag_in(module: &Path, target: &Resolved) -> Result<()> {
     let path = module.join("refs/tags").join(&target.reference);
-    if let Some(above) = path.parent() {
-        os::fs::create_dirs(above)?;
+    let above = path.parent().unwrap_or(module);
+    os::fs::create_dirs(above)?;
+    // Made durable with everything else, at the end of the operation; a power loss before that is settled by `mend_tag`.
+    let aside = above.join(format!(".{}.tmp", std::process::id()));
+    write(&aside, format!("{}\n", target.commit).as_bytes())?;
+    Ok(os::fs::rename(&aside, &path)?)
+}
+
+/// Removes a tag whose file lost its content with the power: git would stumble over it.
+pub fn mend_tag(module: &Path, reference: &str) -> Result<()> {
+    let path = module.join("refs/tags").join(reference);
+    match matches!(os::fs::look(&path)?, Found::File { size_bytes, .. } if size_bytes < 40) {
+        true => Ok(os::fs::remove_file(&path)?),
+        false => Ok(()),
     }
-    Ok(os::fs::write_atomic(&path, format!("{}\n", target.commit).as_bytes(), 0o644)?)
 }
 
 /// A value for git's configuration files.
