@@ -15,6 +15,8 @@ use super::carried;
 
 /// How long a fetch may take before it counts as stalled.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
+/// How the folder begins in which a mirror is made.
+const ASIDE: &str = ".new-";
 /// More packs than this are made into one after a fetch: every new project links each of them.
 const PACKS_MAX: usize = 30;
 
@@ -318,9 +320,17 @@ impl Mirror {
 fn init(path: &Path) -> Result<()> {
     let above = path.parent().unwrap_or(path);
     os::fs::create_dirs(above)?;
-    let aside = path.with_extension(format!("new-{}", std::process::id()));
-    os::fs::remove_tree(&aside)?;
-    Git::at(above).env("GIT_DEFAULT_HASH", "sha1").env("GIT_DEFAULT_REF_FORMAT", "files").run(&[
+    let lock = Lock::wait(&above.join("init.lock"))?;
+    if os::fs::is_dir(path) {
+        // Another command was quicker.
+        return Ok(());
+    }
+    // Only the lock's holder makes mirrors, so what a killed command left is nobody's.
+    for name in os::fs::list(above)?.iter().filter(|n| n.starts_with(ASIDE)) {
+        os::fs::remove_tree(&above.join(name))?;
+    }
+    let aside = above.join(format!("{ASIDE}{}", std::process::id()));
+    Git::at(above).holding(&lock).env("GIT_DEFAULT_HASH", "sha1").env("GIT_DEFAULT_REF_FORMAT", "files").run(&[
         "init",
         "--quiet",
         "--bare",
@@ -328,11 +338,7 @@ fn init(path: &Path) -> Result<()> {
         "--",
         &aside.display().to_string(),
     ])?;
-    match os::fs::rename(&aside, path) {
-        // Another command was quicker.
-        Err(_) if os::fs::is_dir(path) => Ok(os::fs::remove_tree(&aside)?),
-        other => Ok(other?),
-    }
+    Ok(os::fs::rename(&aside, path)?)
 }
 
 /// All objects in one pack. `--keep-unreachable`: somebody's pin may be a commit that no tag or branch reaches any more.
