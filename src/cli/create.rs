@@ -107,6 +107,9 @@ fn engine(args: &Args, registry: &Registry) -> Result<(Harness, Mirror, Resolved
     let harness = registry.harness(args.harness.as_ref().unwrap_or(&registry.fleet.harness))?.clone();
     let mirror = Mirror::open(&harness.name, harness.url.as_deref())?;
     let target = mirror.resolve_or_fetch(args.reference.as_deref().or(harness.reference.as_deref()))?;
+    if harness.signed {
+        mirror.check_signed(&target)?;
+    }
     Ok((harness, mirror, target))
 }
 

@@ -224,6 +224,23 @@ impl Mirror {
         Ok(Resolved { reference: reference.to_owned(), commit, tree, is_tag })
     }
 
+    /// Refuses what is no tag with a good signature, by the keys that the user's git trusts.
+    pub fn check_signed(&self, target: &Resolved) -> Result<()> {
+        let refuse =
+            |why: String| Err(Error::failed(why).hint(format!("sign the tag, or remove signed = true from [harness.{}]", self.name)));
+        if !target.is_tag {
+            return refuse(format!("harness {} takes signed tags only, and {} is no tag", self.name, target.reference));
+        }
+        let name = format!("refs/tags/{}", target.reference);
+        match Git::at(&self.path).run(&["verify-tag", &name]) {
+            Ok(_) => Ok(()),
+            Err(said) => {
+                let refused = refuse(format!("the tag {} of harness {} has no good signature", target.reference, self.name));
+                refused.map_err(|error| said.because.into_iter().fold(error, |e, line| e.because(line)))
+            }
+        }
+    }
+
     /// Resolves without the network where the name is a tag that is known here; fetches first otherwise.
     pub fn resolve_or_fetch(&self, reference: Option<&str>) -> Result<Resolved> {
         if let Some(Ok(known)) = reference.map(|r| self.resolve(r))

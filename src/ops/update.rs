@@ -129,7 +129,10 @@ fn find(home: &Home, projects: &[&Project], wishes: &BTreeMap<&str, Wish>) -> Re
         let entry = found.get_mut(&project.harness).expect("just inserted");
         if !entry.targets.contains_key(reference) {
             let target = match commit {
-                None => entry.mirror.resolve(reference),
+                None => entry.mirror.resolve(reference).and_then(|target| match entry.harness.signed {
+                    true => entry.mirror.check_signed(&target).map(|()| target),
+                    false => Ok(target),
+                }),
                 // Named as it was then, at the commit that it meant then.
                 Some(commit) => {
                     let is_tag = entry.mirror.tag(reference).is_some_and(|id| id.to_string() == *commit);
