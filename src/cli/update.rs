@@ -13,7 +13,8 @@ use crate::registry::{Registry, Select};
 /// Move projects' engine pins to another tag, branch or commit
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Names or globs of projects; last, if not the ref that the registry says, the tag, branch or commit to go to
+    /// Names or globs of projects; last, the tag, branch or commit to go to. Without it: the project's ref in the registry, else its
+    /// harness's, else the newest version tag
     #[arg(value_name = "PROJECT… [REF]")]
     pub words: Vec<String>,
     /// All enabled projects with this tag; may be repeated

@@ -197,3 +197,101 @@ fn the_branch_that_carries_the_engine_never_lets_go_of_an_old_pin() {
     home.fleet(&["undo"]).ok();
     home.git(&web, &["push", "-q", &forge, "main", "engine"]);
 }
+
+/// Signs with ssh: no agent, no keyring.
+fn sign_by(home: &TestHome, name: &str) {
+    let key = home.file(name).display().to_string();
+    let made = home.command("ssh-keygen", &home.file("")).args(["-q", "-t", "ed25519", "-N", "", "-f", &key]).status().unwrap();
+    assert!(made.success());
+    let public = home.read(&format!("{name}.pub"));
+    home.write("signers", &format!("ada@example.org {public}"));
+    for (key, value) in
+        [("gpg.format", "ssh".into()), ("user.signingKey", key), ("gpg.ssh.allowedSignersFile", home.file("signers").display().to_string())]
+    {
+        home.git(&home.file(""), &["config", "--global", key, &value]);
+    }
+}
+
+fn has_ssh_keygen() -> bool {
+    std::process::Command::new("ssh-keygen").arg("-?").stderr(std::process::Stdio::null()).status().is_ok()
+}
+
+#[test]
+fn a_harness_whose_tags_are_to_be_signed_pins_no_other() {
+    if !has_ssh_keygen() {
+        println!("skipped: ssh-keygen is not installed");
+        return;
+    }
+    let home = ready();
+    home.write("home/fleet.toml", &home.registry().replace("[harness.sh]\n", "[harness.sh]\nsigned = true\n"));
+    let harness = home.file("harness/sh");
+    let said = home.fleet(&["update", "shop", "v1.1.0"]).fails(1);
+    assert!(said.contains("v1.1.0 of harness sh has no good signature"), "{said}");
+    assert!(home.fleet(&["create", "web", "--harness", "sh"]).fails(1).contains("no good signature"));
+    assert!(home.fleet(&["create", "web", "--harness", "sh", "--ref", "main"]).fails(1).contains("is no tag"));
+    is_at(&home, "shop", "v1.0.0");
+    sign_by(&home, "key");
+    home.git(&harness, &["tag", "-s", "-m", "signed", "v1.2.0"]);
+    home.fleet(&["update", "shop", "v1.2.0"]).ok();
+    is_at(&home, "shop", "v1.2.0");
+    sign_by(&home, "other");
+    assert!(home.fleet(&["create", "web", "--harness", "sh", "--ref", "v1.2.0"]).fails(1).contains("no good signature"));
+}
+
+#[test]
+fn a_commit_is_signed_where_the_user_signs_commits() {
+    if !has_ssh_keygen() {
+        println!("skipped: ssh-keygen is not installed");
+        return;
+    }
+    let home = ready();
+    sign_by(&home, "key");
+    home.git(&home.file(""), &["config", "--global", "commit.gpgSign", "true"]);
+    home.fleet(&["update", "shop", "v1.1.0"]).ok();
+    is_at(&home, "shop", "v1.1.0");
+    home.git(&home.project("shop"), &["verify-commit", "HEAD"]);
+    home.git(&home.file(""), &["config", "--global", "user.signingKey", "/nowhere"]);
+    home.fleet(&["update", "shop", "v1.0.0", "--allow-downgrade"]).fails(1);
+    is_at(&home, "shop", "v1.1.0");
+}
+
+#[test]
+fn a_checkout_that_drifted_goes_back_without_a_commit() {
+    let home = ready();
+    let (shop, engine) = (home.project("shop"), home.project("shop").join("engine"));
+    home.git(&engine, &["fetch", "-q", "origin", "--tags"]);
+    home.git(&engine, &["checkout", "-q", "v1.1.0"]);
+    let said = home.fleet(&["update", "shop"]).ok();
+    assert!(said.contains("engine/ back at v1.0.0"), "{said}");
+    is_at(&home, "shop", "v1.0.0");
+    assert_eq!(home.git(&shop, &["log", "--format=%s"]), "Create shop");
+}
+
+/// Ctrl-C reaches the whole process group: the command, its git, and the hook that waits.
+#[test]
+fn an_update_interrupted_from_the_keyboard_is_settled_by_the_next_command() {
+    use std::os::unix::process::CommandExt;
+    let home = ready();
+    let shop = home.project("shop");
+    let reached = home.file("reached");
+    assert!(std::process::Command::new("mkfifo").arg(&reached).status().unwrap().success());
+    let hook = shop.join(".git/hooks/pre-commit");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, format!("#!/bin/sh\necho >{}\nexec sleep 600\n", reached.display())).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = home.command(env!("CARGO_BIN_EXE_fleet"), &home.file("home"));
+    let null = || std::process::Stdio::null();
+    let mut child = command.args(["update", "shop", "v1.1.0"]).stdout(null()).stderr(null()).process_group(0).spawn().unwrap();
+    std::fs::read(&reached).unwrap();
+    let group = format!("-{}", child.id());
+    assert!(std::process::Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    assert!(!child.wait().unwrap().success());
+    std::fs::remove_file(&hook).unwrap();
+    let home_lock = home.file("home/.fleet.lock");
+    assert!(std::process::Command::new("flock").arg(&home_lock).arg("true").status().unwrap().success());
+    home.fleet(&["remove", "no-such-project"]);
+    is_at(&home, "shop", "v1.0.0");
+    assert_eq!(home.git(&shop, &["status", "--porcelain"]), "");
+    home.fleet(&["update", "shop", "v1.1.0"]).ok();
+    is_at(&home, "shop", "v1.1.0");
+}
