@@ -156,6 +156,11 @@ fn look(project: &Project) -> Seen {
         Ok(pin) => seen.pin = Some(pin),
         Err(said) => seen.said.push(said),
     }
+    if let Some(pin) = seen.pin
+        && let Some(said) = unpublished(project, folder, pin)
+    {
+        seen.said.push(said);
+    }
     if seen.pin.is_some() && !os::fs::exists(&folder.join(ENGINE_FOLDER).join(".git")) {
         let hint = format!("fleet start {}", project.name);
         seen.said.push(Said::warning("location", format!("{ENGINE_FOLDER}/ is recorded, but not checked out"), hint));
@@ -180,6 +185,21 @@ fn pin(folder: &Path) -> Result<ObjectId, Said> {
     entry.map(|e| e.object_id()).ok_or_else(|| {
         wrong(format!("location: in {shown}, HEAD records no submodule {ENGINE_FOLDER}/"), "is the commit with the engine on this branch?")
     })
+}
+
+/// A project that carries its engine itself and has a remote whose copy, as far as was last heard of it, lacks the pin: no clone of it is whole.
+fn unpublished(project: &Project, folder: &Path, pin: ObjectId) -> Option<Said> {
+    let carries = crate::ops::repo::gitmodules(folder).is_ok_and(|url| url == crate::ops::repo::OWN_URL);
+    let repository = gix::open_opts(folder, gix::open::Options::default().with(gix::sec::Trust::Reduced)).ok().filter(|_| carries)?;
+    repository.config_snapshot().string("remote.origin.url")?;
+    let there = repository.try_find_reference("refs/remotes/origin/engine").ok().flatten().and_then(|r| r.try_id().map(gix::Id::detach));
+    let reaches = |tip: ObjectId| tip == pin || repository.merge_base(tip, pin).is_ok_and(|base| base.is_some_and(|b| b.detach() == pin));
+    if there.is_some_and(reaches) {
+        return None;
+    }
+    let message =
+        format!("its pin {} is not known to be on its remote origin, so a clone of it would lack its engine", short(&pin.to_string()));
+    Some(Said::warning("location", message, format!("git -C {} push origin engine", project.location)))
 }
 
 fn check_pin(project: &Project, pin: ObjectId, reference: Option<Result<Resolved>>) -> Vec<Said> {

@@ -155,3 +155,18 @@ fn the_build_cache_is_seeded_so_that_nothing_is_compiled() {
     let output = launcher.env_remove("AGENTS_BIN").env("CARGO", "/nonexistent").arg("--version").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_pin_that_is_not_on_its_remote_is_named() {
+    let home = TestHome::new();
+    home.fleet(&["create", "web"]).ok();
+    let web = home.project("web");
+    home.git(&home.file(""), &["init", "-q", "--bare", "forge.git"]);
+    assert!(!home.fleet(&["validate"]).ok().contains("remote origin"));
+    home.git(&web, &["remote", "add", "origin", &home.file("forge.git").display().to_string()]);
+    home.git(&web, &["push", "-q", "origin", "main"]);
+    let said = home.fleet(&["validate"]).ok();
+    assert!(said.contains("not known to be on its remote origin") && said.contains("push origin engine"), "{said}");
+    home.git(&web, &["push", "-q", "origin", "engine"]);
+    assert!(!home.fleet(&["validate"]).ok().contains("remote origin"));
+}
