@@ -5,7 +5,7 @@ use agents::cli::out;
 use schemars::{Schema, schema_for};
 
 use crate::cli::Context;
-use crate::registry;
+use crate::{observe, registry};
 
 /// Print a JSON Schema
 #[derive(Debug, clap::Args)]
@@ -22,6 +22,8 @@ enum What {
     Registry,
     /// What `fleet list --json` prints
     List,
+    /// What `fleet status --json` prints
+    Status,
     /// What `fleet validate --json` prints
     Validate,
     /// What an engine answers about its project: agents status --json
@@ -39,6 +41,7 @@ fn schema(what: What) -> Schema {
     match what {
         What::Registry => registry::schema(),
         What::List => schema_for!(registry::entry::List),
+        What::Status => schema_for!(observe::report::Report),
         What::Validate => schema_for!(registry::validate::Report),
         What::Engine => schema_for!(agents::contract::status::EngineStatus),
         What::Manifest => schema_for!(agents::contract::manifest::Manifest),
