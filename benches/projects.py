@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from kit import interleaved, timed
+from kit import interleaved, output, timed
 
 
 def sh(script, env, cwd):
@@ -94,6 +94,9 @@ def status(world, table, options):
         ms = lambda argv, cwd=home, check=True: timed(argv, env, cwd, check) * 1000
         short = {"ours": lambda: ms(["fleet", "status"])}
         long = {"long": lambda: ms(["fleet", "status", "--long"])}
+        if "--long" not in output(["fleet", "status", "--help"], env).decode():
+            long = {}
+            table.skip("fleet status --long", "this version does not have it")
         if installed(world, "gfold"):
             long["gfold"] = lambda: ms(["gfold", projects])
         else:
@@ -111,7 +114,7 @@ def status(world, table, options):
         for peer, goal in goals.items():
             if peer in took:
                 table.add(what, took["ours"], "ms", peer, took[peer], ratio_max=goal if count == 1000 else None)
-        if "gfold" in took:
+        if "gfold" in took and "long" in took:
             table.add(f"fleet status --long, {count} projects", took["long"], "ms", "gfold", took["gfold"], ratio_max=0.5 if count == 1000 else None)
         shutil.rmtree(projects)
 
