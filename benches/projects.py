@@ -19,7 +19,7 @@ def engine(world, env):
         root = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "engine")
         shutil.copytree(root, work, ignore=shutil.ignore_patterns("target", "Cargo.lock"))
         # The engine that looks after the bumped project is not what is measured: `check` says yes.
-        manifest = '[engine]\nname = "bench"\nversion = "0.1.0"\nprotocol = 1\n[commands]\nup = ["true"]\ndown = ["true"]\ncheck = ["true"]\n'
+        manifest = '[engine]\nname = "agents"\nversion = "0.1.0"\nprotocol = 1\n[commands]\nup = ["true"]\ndown = ["true"]\ncheck = ["true"]\n'
         world.write("engine-work/engine.toml", manifest)
         sh(
             """

@@ -12,6 +12,9 @@ use crate::view;
 pub struct Args {
     #[command(flatten)]
     pub select: Select,
+    /// Also each agent, and how the repository stands: what is changed, its branch, its engine
+    #[arg(long)]
+    pub long: bool,
     /// Facts as JSON
     #[arg(long)]
     pub json: bool,
@@ -20,7 +23,7 @@ pub struct Args {
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let registry = ctx.registry()?;
     let projects = args.select.resolve_or_every(&registry)?;
-    let report = project::look(&registry, &projects);
+    let report = project::look(&registry, &projects, args.long);
     if args.json {
         out::json(&report);
         return Ok(());
@@ -29,7 +32,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         out::say("no projects yet: `fleet create NAME` makes one, `fleet add PATH` registers one");
         return Ok(());
     }
-    out::table(&view::status::table(&report));
+    out::table(&view::status::table(&report, args.long, view::status::ago));
     out::say(view::status::summary(&report));
     Ok(())
 }

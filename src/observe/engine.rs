@@ -1,6 +1,8 @@
 //! Engines: what each says over its watchdog's socket, or what lies on disk where none runs.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,8 +12,8 @@ use agents::contract::status::{Activity, AgentStatus, EngineStatus, State, TaskC
 use agents::os::clock::monotonic;
 use agents::os::lock::Lock;
 use agents::os::process::{self, Run};
-use agents::os::socket::Stream;
-use agents::os::{env, fs};
+use agents::os::socket::{Fill, Stream};
+use agents::os::{env, fs, wait};
 
 use super::report::ProjectState;
 use crate::harness::CARRIED;
@@ -20,6 +22,8 @@ use crate::registry::{Harness, Project, Registry};
 
 /// An engine that does not answer for so long hangs.
 const ANSWER: Duration = Duration::from_secs(2);
+/// The watchdog's socket in a project's runtime folder.
+pub const WATCHDOG_SOCKET: &str = "watchdog.sock";
 /// What a foreign harness's status command may take.
 const COMMAND: Duration = Duration::from_secs(10);
 
@@ -55,27 +59,28 @@ impl Places {
         Places { runtime: env::agents_runtime(), home, instances }
     }
 
-    /// What is known of the engine of the project in `folder`.
-    pub fn look(&self, registry: &Registry, project: &Project, harness: &Harness, folder: &Path) -> Seen {
+    /// Asks the engine of the project in `folder`, and waits for nobody.
+    pub fn ask(&self, harness: &Harness, folder: &Path) -> Asked {
         let foreign = harness.url.is_some() || harness.status.is_some();
         if foreign && !speaks_our_protocol(harness, folder) {
-            return match trust::check(registry, project, folder) {
-                Ok(()) => ask_command(harness, folder),
-                Err(e) => Seen::of(ProjectState::Unknown, e.message),
-            };
+            return Asked::Command;
         }
         if !fs::exists(&folder.join(CONFIG_FILE)) {
-            return Seen::of(ProjectState::Invalid, format!("it has no {CONFIG_FILE}"));
+            return Asked::Answered(Seen::of(ProjectState::Invalid, format!("it has no {CONFIG_FILE}")));
         }
-        let Ok(canonical) = fs::canonical(folder) else { return Seen::of(ProjectState::Missing, None) };
+        let Ok(canonical) = fs::canonical(folder) else { return Asked::Answered(Seen::of(ProjectState::Missing, None)) };
         let hash = hash(&canonical);
-        match Stream::connect(&self.runtime.join(&hash).join("watchdog.sock")) {
-            Ok(stream) => match ask(stream) {
-                Ok(status) => running(status),
-                Err(e) => Seen::of(ProjectState::Unknown, format!("its watchdog does not answer: {e}")),
-            },
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => self.at_rest(&hash),
-            Err(e) => Seen::of(ProjectState::Unknown, e.to_string()),
+        let unknown = |e: std::io::Error| Asked::Answered(silent(&e));
+        let mut stream = match Stream::connect_at_once(&self.runtime.join(&hash).join(WATCHDOG_SOCKET)) {
+            Ok(stream) => stream,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Asked::Answered(self.at_rest(&hash));
+            }
+            Err(e) => return unknown(e),
+        };
+        match say(&mut stream, &ToWatchdog::Status) {
+            Ok(()) => Asked::Waiting(stream),
+            Err(e) => unknown(e),
         }
     }
 
@@ -130,17 +135,73 @@ fn speaks_our_protocol(harness: &Harness, folder: &Path) -> bool {
     harness.status.is_none() && drive::manifest(folder).ok().flatten().is_some_and(|m| m.engine.name == CARRIED)
 }
 
-fn ask(mut stream: Stream) -> std::io::Result<EngineStatus> {
+/// What became of a question.
+#[derive(Debug)]
+pub enum Asked {
+    Answered(Seen),
+    /// The answer comes over this connection.
+    Waiting(Stream),
+    /// Only the harness's own status command can tell.
+    Command,
+}
+
+/// Sends a question to a watchdog. A fresh connection takes it whole.
+pub fn say(stream: &mut Stream, message: &ToWatchdog) -> std::io::Result<()> {
+    stream.queue(JSON, &serde_json::to_vec(message)?, vec![]);
+    match stream.flush()? {
+        true => Ok(()),
+        false => Err(ErrorKind::WouldBlock.into()),
+    }
+}
+
+fn silent(why: &std::io::Error) -> Seen {
+    Seen::of(ProjectState::Unknown, format!("its watchdog does not answer: {why}"))
+}
+
+/// The answers of all that were asked, each with its number. Who says nothing for two seconds hangs.
+pub fn answers(mut waiting: Vec<(usize, Stream)>) -> Vec<(usize, Seen)> {
     let deadline = monotonic() + ANSWER;
-    stream.queue(JSON, &serde_json::to_vec(&ToWatchdog::Status)?, vec![]);
-    stream.flush_by(deadline)?;
-    loop {
-        match serde_json::from_slice(&stream.next_by(deadline)?.payload)? {
-            FromWatchdog::Status { status } => return Ok(status),
+    let mut said = vec![];
+    while !waiting.is_empty() {
+        let descriptors: Vec<_> = waiting.iter().map(|(_, stream)| stream.as_fd()).collect();
+        let ready = match wait::readable(&descriptors, Some(deadline)) {
+            Ok(ready) if ready.contains(&true) => ready,
+            Ok(_) => {
+                let why = std::io::Error::new(ErrorKind::TimedOut, format!("nothing for {} s", ANSWER.as_secs()));
+                said.extend(waiting.iter().map(|(i, _)| (*i, silent(&why))));
+                break;
+            }
+            Err(e) => {
+                said.extend(waiting.iter().map(|(i, _)| (*i, silent(&e))));
+                break;
+            }
+        };
+        let mut still = vec![];
+        for ((i, mut stream), ready) in waiting.into_iter().zip(ready) {
+            match if ready { answer(&mut stream) } else { Ok(None) } {
+                Ok(Some(status)) => said.push((i, running(status))),
+                Ok(None) => still.push((i, stream)),
+                Err(e) => said.push((i, silent(&e))),
+            }
+        }
+        waiting = still;
+    }
+    said
+}
+
+/// What has arrived: the status, or `None` for now.
+fn answer(stream: &mut Stream) -> std::io::Result<Option<EngineStatus>> {
+    if stream.fill()? == Fill::End {
+        return Err(std::io::Error::new(ErrorKind::UnexpectedEof, "it has gone"));
+    }
+    while let Some(frame) = stream.next_frame()? {
+        match serde_json::from_slice(&frame.payload)? {
+            FromWatchdog::Status { status } => return Ok(Some(status)),
             FromWatchdog::Failed { reason } => return Err(std::io::Error::other(reason)),
             FromWatchdog::Settled { .. } => {}
         }
     }
+    Ok(None)
 }
 
 /// What the engine itself says, made into the project's state.
@@ -166,7 +227,11 @@ pub fn state_of(agents: &[AgentStatus]) -> ProjectState {
     }
 }
 
-fn ask_command(harness: &Harness, folder: &Path) -> Seen {
+/// What a harness's own status command says, where the operator trusts the project.
+pub fn ask_command(registry: &Registry, project: &Project, harness: &Harness, folder: &Path) -> Seen {
+    if let Err(e) = trust::check(registry, project, folder) {
+        return Seen::of(ProjectState::Unknown, e.message);
+    }
     let argv = match drive::commands(harness, folder) {
         Ok(commands) => commands.status,
         Err(e) => return Seen::of(ProjectState::Invalid, e.message),

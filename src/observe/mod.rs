@@ -2,7 +2,12 @@
 //! program that a project names is run (but for a foreign harness's own status command).
 
 pub mod engine;
+pub mod git;
 pub mod head;
 pub mod pin;
 pub mod project;
 pub mod report;
+pub mod worktree;
+
+#[cfg(test)]
+mod git_tests;

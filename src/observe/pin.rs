@@ -69,7 +69,7 @@ impl Pins {
     }
 
     /// The tag of a harness that names a commit, the highest version of several.
-    fn tag_of(&self, harness: &str, commit: ObjectId) -> Option<String> {
+    pub fn tag_of(&self, harness: &str, commit: ObjectId) -> Option<String> {
         let tags = self.tags.get(harness)?;
         tags.iter().filter(|(_, c)| **c == commit).map(|(t, _)| t).max_by_key(|t| version(t)).cloned()
     }

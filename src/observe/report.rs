@@ -30,6 +30,9 @@ pub struct ProjectReport {
     pub tasks: TaskCounts,
     /// What a person should know; `null` where there is nothing.
     pub error: Option<String>,
+    /// With `--long`: how the repository stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitReport>,
 }
 
 /// The engine's pin: what the project's HEAD records, against what the registry says.
@@ -90,5 +93,66 @@ impl ProjectState {
             ProjectState::Invalid => "invalid",
             ProjectState::Unknown => "unknown",
         }
+    }
+}
+
+/// How a project's repository stands. Counts are of paths, as `git status` lists them without looking for renames; the engine's are its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GitReport {
+    /// The branch; `null`: HEAD is detached.
+    pub branch: Option<String>,
+    pub detached: bool,
+    /// The branch that it follows.
+    pub upstream: Option<String>,
+    /// Commits that the upstream lacks; `null`: no upstream, or it is gone.
+    pub ahead: Option<usize>,
+    /// Commits that only the upstream has.
+    pub behind: Option<usize>,
+    /// What was begun and not finished: `merge`, `rebase`, ….
+    pub busy: Option<String>,
+    pub staged: usize,
+    pub modified: usize,
+    pub untracked: usize,
+    pub conflicts: usize,
+    /// The tag that names the pin; `null`: none does.
+    pub tag: Option<String>,
+    pub engine: EngineReport,
+    /// Why the rest cannot be told.
+    pub error: Option<String>,
+}
+
+/// How the checked-out engine stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineReport {
+    pub state: EngineState,
+    /// What is checked out.
+    pub commit: Option<String>,
+    /// The tag that names it.
+    pub tag: Option<String>,
+    pub staged: usize,
+    pub modified: usize,
+    pub untracked: usize,
+    pub conflicts: usize,
+}
+
+/// The checked-out engine beside the pin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineState {
+    /// What HEAD pins is checked out.
+    Ok,
+    /// Another commit than HEAD pins is checked out.
+    Drifted,
+    /// Nothing is checked out.
+    Uninitialised,
+    /// There is no pin.
+    #[default]
+    Missing,
+}
+
+impl EngineReport {
+    /// Whether anything in it was changed.
+    pub fn is_dirty(&self) -> bool {
+        self.staged + self.modified + self.untracked + self.conflicts > 0
     }
 }

@@ -8,7 +8,16 @@ const THREADS_MAX: usize = 16;
 
 /// `f` of each item, on as many threads as there are processors, in the order of the items.
 pub fn each<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(items.len());
+    on(std::thread::available_parallelism().map_or(1, usize::from), items, f)
+}
+
+/// [`each`], where `f` waits for others more than it works.
+pub fn each_waiting<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    on(THREADS_MAX, items, f)
+}
+
+fn on<T: Sync, R: Send>(threads: usize, items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = threads.min(THREADS_MAX).min(items.len());
     if threads <= 1 {
         return items.iter().map(f).collect();
     }

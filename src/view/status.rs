@@ -1,31 +1,128 @@
 //! The table of all projects, read at a glance.
 
 use agents::cli::out::{Table, Text, Tone};
-use agents::contract::status::State;
+use agents::contract::status::{Activity, AgentStatus, State, TaskCounts};
 use agents::os::clock;
 use jiff::Timestamp;
 
-use crate::observe::report::{PinState, ProjectReport, ProjectState, Report};
+use crate::observe::report::{EngineState, GitReport, PinState, ProjectReport, ProjectState, Report};
 
-/// One line a project.
-pub fn table(report: &Report) -> Table {
-    let mut table = Table::new(&["PROJECT", "STATE", "AGENTS", "HEALS", "SINCE", "PIN", "NOTE"]);
+/// One line a project; `long`: with its repository, and a line for each agent below it. `since` puts a moment into words.
+pub fn table(report: &Report, long: bool, since: impl Fn(Timestamp) -> String) -> Table {
+    let git: &[&str] = if long { &["BRANCH", "GIT"] } else { &[] };
+    let mut table = Table::new(&[&["PROJECT", "STATE", "AGENTS", "HEALS", "SINCE", "PIN"][..], git, &["TASKS", "NOTE"]].concat());
     for project in &report.projects {
-        let up = project.agents.iter().filter(|a| matches!(a.state, State::Up | State::Limited)).count();
         let heals: u32 = project.agents.iter().map(|a| a.heals).sum();
-        let since = project.agents.iter().filter_map(|a| a.since).max();
-        let counted = if project.agents.is_empty() { "-".to_owned() } else { format!("{up}/{}", project.agents.len()) };
-        table.row(vec![
+        let last = project.agents.iter().filter_map(|a| a.since).max().filter(|_| project.state != ProjectState::Down);
+        let mut row = vec![
             Text::of(if project.enabled { Tone::Strong } else { Tone::Dim }, &project.name),
             Text::of(tone(project.state), project.state.word()),
-            counted.into(),
-            if heals == 0 { Text::of(Tone::Dim, "0") } else { Text::of(Tone::Warn, heals.to_string()) },
-            since.filter(|_| project.state != ProjectState::Down).map_or_else(|| Text::of(Tone::Dim, "-"), |s| ago(s).into()),
+            agents(project),
+            healed(heals),
+            last.map_or_else(none, |s| since(s).into()),
             pin(project),
-            note(project),
-        ]);
+        ];
+        if long {
+            row.extend([project.git.as_ref().map_or_else(none, branch), project.git.as_ref().map_or_else(none, changes)]);
+        }
+        row.extend([tasks(&project.tasks), note(project)]);
+        table.row(row);
+        if long {
+            project.agents.iter().for_each(|a| table.row(agent(a, &since)));
+        }
     }
     table
+}
+
+fn none() -> Text {
+    Text::of(Tone::Dim, "-")
+}
+
+fn healed(heals: u32) -> Text {
+    if heals == 0 { Text::of(Tone::Dim, "0") } else { Text::of(Tone::Warn, heals.to_string()) }
+}
+
+fn agents(project: &ProjectReport) -> Text {
+    let up = project.agents.iter().filter(|a| matches!(a.state, State::Up | State::Limited)).count();
+    if project.agents.is_empty() { none() } else { format!("{up}/{} up", project.agents.len()).into() }
+}
+
+fn agent(agent: &AgentStatus, since: impl Fn(Timestamp) -> String) -> Vec<Text> {
+    let tone = match agent.state {
+        State::Up => Tone::Good,
+        State::Starting | State::Limited | State::Exited | State::Unknown => Tone::Warn,
+        State::Failing => Tone::Bad,
+        State::Down | State::Archived => Tone::Dim,
+    };
+    let activity = match agent.activity {
+        Activity::Working => "working".into(),
+        Activity::Waiting => Text::of(Tone::Accent, "waiting"),
+        Activity::Idle => "idle".into(),
+        Activity::Unknown => none(),
+    };
+    let name = if agent.session.is_empty() { agent.name.clone() } else { format!("{} {}", agent.session, agent.name) };
+    vec![
+        Text::of(Tone::Dim, "  ").and(Tone::Plain, name),
+        Text::of(tone, agent.state.word()),
+        activity,
+        healed(agent.heals),
+        agent.since.map_or_else(none, |s| since(s).into()),
+        Text::new(),
+        Text::new(),
+        Text::new(),
+        Text::new(),
+        Text::of(if agent.state == State::Failing { Tone::Bad } else { Tone::Dim }, &agent.reason),
+    ]
+}
+
+fn tasks(tasks: &TaskCounts) -> Text {
+    let mut words = vec![];
+    for (count, word) in [(tasks.running, "running"), (tasks.pending, "pending"), (tasks.failed, "failed")] {
+        if count > 0 {
+            words.push(format!("{count} {word}"));
+        }
+    }
+    match words.is_empty() {
+        true => none(),
+        false => Text::of(if tasks.failed > 0 { Tone::Warn } else { Tone::Plain }, words.join(", ")),
+    }
+}
+
+/// The branch, and how far it is from the one it follows.
+fn branch(git: &GitReport) -> Text {
+    let mut text = match &git.branch {
+        Some(branch) => branch.as_str().into(),
+        None if git.detached => Text::of(Tone::Warn, "detached"),
+        None => none(),
+    };
+    for (count, sign) in [(git.ahead, '↑'), (git.behind, '↓')] {
+        if let Some(count) = count.filter(|c| *c > 0) {
+            text = text.and(Tone::Accent, format!(" {sign}{count}"));
+        }
+    }
+    if git.upstream.is_some() && git.ahead.is_none() {
+        text = text.and(Tone::Dim, " (upstream gone)");
+    }
+    text
+}
+
+/// What is changed, in words; `clean` where nothing is.
+fn changes(git: &GitReport) -> Text {
+    if let Some(error) = &git.error {
+        return Text::of(Tone::Bad, error);
+    }
+    let engine = &git.engine;
+    let mut words: Vec<String> = git.busy.iter().map(|b| format!("{b} unfinished")).collect();
+    let counts = [(git.conflicts, "in conflict"), (git.staged, "staged"), (git.modified, "dirty"), (git.untracked, "untracked")];
+    words.extend(counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")));
+    words.extend(match engine.state {
+        EngineState::Drifted => Some("engine drifted".to_owned()),
+        EngineState::Uninitialised => Some("engine not initialised".to_owned()),
+        EngineState::Ok | EngineState::Missing => None,
+    });
+    words.extend(engine.is_dirty().then(|| "engine dirty".to_owned()));
+    words.extend((engine.state != EngineState::Missing && git.tag.is_none()).then(|| "pin without a tag".to_owned()));
+    if words.is_empty() { Text::of(Tone::Dim, "clean") } else { Text::of(Tone::Warn, words.join(", ")) }
 }
 
 /// How many there are of each state, and what to do where something is wrong.

@@ -6,6 +6,7 @@
 pub mod append;
 pub mod clock;
 pub mod env;
+pub mod folder;
 pub mod follow;
 pub mod fs;
 pub mod git;
@@ -14,3 +15,4 @@ pub mod process;
 pub mod pty;
 pub mod signal;
 pub mod socket;
+pub mod wait;

@@ -143,7 +143,16 @@ impl Stream {
 
     /// Connects. `NotFound` and `ConnectionRefused` mean that nobody listens. A connection to another user's process is refused.
     pub fn connect(path: &Path) -> io::Result<Stream> {
-        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        Self::connect_with(path, SocketFlags::CLOEXEC)
+    }
+
+    /// As [`Stream::connect`], but waits for nobody: `WouldBlock` means that the listener takes no more connections for now.
+    pub fn connect_at_once(path: &Path) -> io::Result<Stream> {
+        Self::connect_with(path, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+    }
+
+    fn connect_with(path: &Path, flags: SocketFlags) -> io::Result<Stream> {
+        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         connect(&fd, &address(path)?).map_err(|e| at(path, e.into()))?;
         if sockopt::socket_peercred(&fd)?.uid != rustix::process::geteuid() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{}: another user listens there", path.display())));
