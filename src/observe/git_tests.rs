@@ -7,8 +7,8 @@ use std::process::Command;
 
 use gix::ObjectId;
 
-use super::report::EngineState;
 use super::git;
+use super::report::EngineState;
 
 /// Small numbers from a seed (xorshift).
 struct Random(u64);
@@ -26,7 +26,8 @@ impl Random {
 }
 
 fn run(folder: &Path, args: &[&str]) -> (bool, String) {
-    let settings = ["user.name=Test", "user.email=t@example.org", "commit.gpgsign=false", "core.fsmonitor=false", "protocol.file.allow=always"];
+    let settings =
+        ["user.name=Test", "user.email=t@example.org", "commit.gpgsign=false", "core.fsmonitor=false", "protocol.file.allow=always"];
     let mut command = Command::new("git");
     command.current_dir(folder).args(settings.iter().flat_map(|s| ["-c", s]));
     let output = command.args(args).env_remove("GIT_DIR").env_remove("GIT_INDEX_FILE").output().unwrap();
@@ -52,7 +53,8 @@ struct Told {
 }
 
 fn told_by_git(folder: &Path) -> Told {
-    let args = ["--no-optional-locks", "status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=none"];
+    let args =
+        ["--no-optional-locks", "status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=none"];
     let mut told = Told::default();
     for line in git(folder, &args).split('\0').filter(|l| !l.is_empty()) {
         let bytes = line.as_bytes();
@@ -96,8 +98,22 @@ fn told_by_us(folder: &Path) -> Told {
     }
 }
 
-const NAMES: &[&str] =
-    &["a", "a.txt", "a-b", "b", "dir", "dir/x", "dir/y", "dir/deep/z", "dir.d/x", "ä ö", "build/out.o", "keep.log", "new/er/file", "q\"uote"];
+const NAMES: &[&str] = &[
+    "a",
+    "a.txt",
+    "a-b",
+    "b",
+    "dir",
+    "dir/x",
+    "dir/y",
+    "dir/deep/z",
+    "dir.d/x",
+    "ä ö",
+    "build/out.o",
+    "keep.log",
+    "new/er/file",
+    "q\"uote",
+];
 
 fn write(path: &Path, text: &str) {
     let _ = std::fs::create_dir_all(path.parent().unwrap());
@@ -148,7 +164,9 @@ fn change(folder: &Path, random: &mut Random) -> String {
         15 => drop(run(folder, &["rm", "--quiet", "--cached", "--", name])),
         16..=17 => drop(run(folder, &["commit", "--quiet", "--all", "--message", "change"])),
         18 => drop(run(folder, &["reset", "--quiet", random.of(&["--hard", "--mixed", "--soft"]), random.of(&["HEAD", "HEAD~1"])])),
-        19 => write(&folder.join(random.of(&[".gitignore", "dir/.gitignore"])), random.of(&["*.log\n", "build/\n", "*\n!*/\n", "/new\n", ""])),
+        19 => {
+            write(&folder.join(random.of(&[".gitignore", "dir/.gitignore"])), random.of(&["*.log\n", "build/\n", "*\n!*/\n", "/new\n", ""]))
+        }
         20 => write(&folder.join(".gitattributes"), random.of(&["* text=auto eol=crlf\n", "*.txt text\n", ""])),
         21 => drop(run(&folder.join("engine"), &["checkout", "--quiet", random.of(&["HEAD~1", "v2"])])),
         22 => write(&folder.join("engine").join(random.of(&["file", "more", ".gitignore"])), &format!("{}\n", random.below(3))),
@@ -269,7 +287,8 @@ fn how_far_a_branch_is_from_the_one_it_follows() {
     let folder = project(root.path());
     let clone = root.path().join("clone");
     git(root.path(), &["clone", "--quiet", "project", "clone"]);
-    let commit = |at: &Path, times: usize| (0..times).for_each(|_| drop(git(at, &["commit", "--quiet", "--allow-empty", "--message", "more"])));
+    let commit =
+        |at: &Path, times: usize| (0..times).for_each(|_| drop(git(at, &["commit", "--quiet", "--allow-empty", "--message", "more"])));
     let look = || git::look(&clone, None, |_| None);
     let told = |report: &super::report::GitReport| (report.upstream.clone(), report.ahead, report.behind);
     assert_eq!(told(&look()), (Some("origin/main".into()), Some(0), Some(0)));
