@@ -130,9 +130,12 @@ fn engine(report: &mut GitReport, folder: &Path, pin: Option<ObjectId>, name: &i
     engine.state = if commit == Some(pin) { EngineState::Ok } else { EngineState::Drifted };
     engine.commit = commit.map(|c| c.to_string());
     // Where the harness has no mirror here, the engine's own repository may know the tag.
-    let own = |commit: ObjectId| name(commit).or_else(|| tag_in(&repository, commit));
-    report.tag = own(pin);
-    engine.tag = if commit == Some(pin) { report.tag.clone() } else { commit.and_then(own) };
+    report.tag = report.tag.take().or_else(|| tag_in(&repository, pin));
+    engine.tag = match commit {
+        Some(commit) if commit != pin => name(commit).or_else(|| tag_in(&repository, commit)),
+        Some(_) => report.tag.clone(),
+        None => None,
+    };
     let Changes { staged, modified, untracked, conflicts, .. } =
         worktree::changes(&repository, commit).map_err(|e| format!("{ENGINE_FOLDER}: {e}"))?;
     (engine.staged, engine.modified, engine.untracked, engine.conflicts) = (staged, modified, untracked, conflicts);

@@ -79,7 +79,7 @@ fn told_by_git(folder: &Path) -> Told {
 
 fn index_pin(folder: &Path) -> Option<ObjectId> {
     let line = git(folder, &["ls-files", "-s", "engine"]);
-    line.strip_prefix("160000 ").and_then(|l| ObjectId::from_hex(l[..40].as_bytes()).ok())
+    line.strip_prefix("160000 ").and_then(|l| ObjectId::from_hex(&l.as_bytes()[..40]).ok())
 }
 
 fn told_by_us(folder: &Path) -> Told {
