@@ -2,16 +2,13 @@
 
 /// Names of projects, harnesses and tags: safe as a path component, an argument and a word on a screen.
 pub fn name(text: &str) -> Result<(), &'static str> {
-    let (first, rest) = (text.bytes().next(), text.bytes().skip(1));
-    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    match first {
-        Some(b) if word(b) && text.len() <= NAME_BYTES_MAX && rest.clone().all(|b| word(b) || matches!(b, b'.' | b'_' | b'-')) => Ok(()),
-        _ => Err("expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit"),
+    if agents::contract::layout::is_name(text) {
+        return Ok(());
     }
+    Err(
+        "expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit, without `..`, and with no `.` or `.lock` at the end",
+    )
 }
-
-/// The longest name, which is also the longest that every filesystem and tmux take with something put before it.
-pub const NAME_BYTES_MAX: usize = 64;
 
 /// A tag or branch: what `git check-ref-format --allow-onelevel` takes, and no leading dash.
 pub fn reference(text: &str) -> Result<(), &'static str> {

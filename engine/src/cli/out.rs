@@ -54,14 +54,14 @@ pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+fn harmless(c: char) -> bool {
+    let turns_text = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    matches!(c, '\n' | '\t') || !(c.is_control() || turns_text)
+}
+
 /// Control characters made visible: newline and tab stay, ESC becomes `␛`, others their picture or `\u{…}`. Also the invisible ones that
 /// change the direction of text, which can make a line read as what it is not.
 pub fn clean(text: &str) -> Cow<'_, str> {
-    let harmless = |c: char| {
-        c == '\n'
-            || c == '\t'
-            || !(c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
-    };
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);
     }
@@ -228,7 +228,22 @@ pub fn table(table: &Table) {
 pub fn json(value: &impl serde::Serialize) {
     let terminal = io::stdout().is_terminal();
     let text = if terminal { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    ended(writeln!(io::stdout().lock(), "{}", text.unwrap_or_default()));
+    ended(writeln!(io::stdout().lock(), "{}", escaped(&text.unwrap_or_default())));
+}
+
+/// JSON with whatever [`clean`] would show as escapes of JSON's own: the value stays the same, and no reader's terminal obeys it.
+fn escaped(json: &str) -> Cow<'_, str> {
+    if json.chars().all(harmless) {
+        return Cow::Borrowed(json);
+    }
+    Cow::Owned(json.chars().fold(String::with_capacity(json.len() + 8), |mut out, c| {
+        if harmless(c) {
+            out.push(c)
+        } else {
+            out.push_str(&format!("\\u{:04x}", c as u32))
+        }
+        out
+    }))
 }
 
 /// Talk, on stderr, with a newline; silent under `--quiet`.
@@ -284,6 +299,14 @@ mod tests {
         fn only_newline_and_tab_get_through(text in any::<String>()) {
             let cleaned = clean(&text);
             prop_assert!(cleaned.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
+        }
+
+        #[test]
+        fn json_says_the_same_without_control_characters(text in "[\\x00-\\x20\\x7f-\\x9f\\u{61c}\\u{2028}-\\u{202e}a\"\\\\]{0,40}") {
+            let json = serde_json::to_string(&text).unwrap();
+            let sent = escaped(&json);
+            prop_assert!(sent.chars().all(|c| harmless(c) && !c.is_control()), "{sent:?}");
+            prop_assert_eq!(serde_json::from_str::<String>(&sent).unwrap(), text);
         }
     }
 

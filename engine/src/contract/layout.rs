@@ -108,11 +108,15 @@ impl Layout {
     }
 }
 
-/// Whether this may be a session's id, or an agent's, backend's or task's name: `[a-z0-9][a-z0-9._-]{0,63}`.
+/// Whether this may be a session's id, or an agent's, backend's or task's name: `[a-z0-9][a-z0-9._-]{0,63}`, and a branch's name for git: no `..`, no dot
+/// and no `.lock` at the end.
 pub fn is_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let mut bytes = text.bytes();
-    text.len() <= 64 && bytes.next().is_some_and(plain) && bytes.all(|b| plain(b) || matches!(b, b'.' | b'_' | b'-'))
+    let letters = bytes.next().is_some_and(plain) && bytes.all(|b| plain(b) || matches!(b, b'.' | b'_' | b'-'));
+    // Lower case is all that got so far, so no other spelling of `.lock` has to be thought of.
+    let for_git = !text.contains("..") && !text.ends_with('.') && !text.ends_with(".lock");
+    text.len() <= 64 && letters && for_git
 }
 
 /// A project's name as one path component: everything outside `[A-Za-z0-9._-]` becomes `-`, no leading dot or dash, 40 characters at most, `project` where nothing is left.

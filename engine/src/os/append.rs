@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::fs::at;
+use super::fs::{NOFOLLOW, at};
 
 /// A file that is appended to.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Appender {
 impl Appender {
     /// Opens the file at `path`, or creates it with mode 0600.
     pub fn open(path: &Path) -> io::Result<Appender> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|e| at(path, e))?;
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(NOFOLLOW).open(path).map_err(|e| at(path, e))?;
         let metadata = file.metadata().map_err(|e| at(path, e))?;
         Ok(Appender { len: metadata.len(), id: metadata.ino(), file })
     }

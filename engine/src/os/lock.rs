@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::fs::at;
+use super::fs::{NOFOLLOW, at};
 
 /// A held lock: dropped with the last copy of its descriptor, in whatever process that is.
 #[derive(Debug)]
@@ -17,7 +17,15 @@ pub struct Lock {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(|e| at(path, e))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(NOFOLLOW)
+        .open(path)
+        .map_err(|e| at(path, e))
 }
 
 impl Lock {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -222,7 +223,13 @@ pub fn own_path() -> Option<PathBuf> {
 /// have started it, parent init (or the next subreaper above). Returns when it has been executed, or why it could not be.
 pub fn spawn_daemon(daemon: &Daemon<'_>) -> io::Result<()> {
     // Where nothing can be written, a daemon without last words is better than none.
-    let stderr = std::fs::OpenOptions::new().append(true).create(true).open(daemon.stderr).map_or_else(|_| Stdio::null(), Stdio::from);
+    let stderr = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(super::fs::NOFOLLOW)
+        .open(daemon.stderr)
+        .map_or_else(|_| Stdio::null(), Stdio::from);
     let mut command = Command::new(&daemon.program);
     command.arg0(daemon.arg0).args(&daemon.args).current_dir(daemon.folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
