@@ -12,6 +12,14 @@ pub fn folder() -> PathBuf {
     env::cache_home().join("agents/engines")
 }
 
+/// The carried engine's program, after [`seed`].
+pub fn program() -> PathBuf {
+    match env::get(env::AGENTS_BIN) {
+        Some(path) => path.into(),
+        None => folder().join(carried::ids().tree.to_string()).join("agents"),
+    }
+}
+
 /// Puts a copy of this program where the launcher looks for the carried engine: started under that name it *is* that engine, so nothing is
 /// compiled. Done once for each engine; nothing is done where `$AGENTS_BIN` names a program for all.
 pub fn seed() -> Result<()> {

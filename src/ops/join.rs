@@ -21,9 +21,19 @@ const CLONE_TIMEOUT: Duration = Duration::from_secs(600);
 pub fn recognise(registry: &Registry, folder: &Path) -> Result<Entry> {
     let look = repo::look(folder)?;
     let pin = look.pin.ok_or_else(|| no_engine(folder))?;
+    let differs = look.engine.is_some_and(|e| e != pin) || look.engine_dirty;
+    if differs {
+        return Err(Error::failed(format!("{}: engine/ is not what HEAD pins ({pin}), and that is what would run", folder.display()))
+            .hint("commit what is meant, or: git submodule update --init --force engine"));
+    }
     let harness = harness_for(registry, &repo::gitmodules(folder)?, folder)?;
     let (mirror, known) = mirror_with(registry, &harness, &look.git, pin)?;
-    let manifest = drive::manifest(folder)?.map(|m| format!("v{}", m.engine.version));
+    if !known && mirror.url.is_some() {
+        return Err(Error::failed(format!("{} pins engine commit {pin}, which harness {harness} does not have", folder.display()))
+            .hint("push the engine's commit to the harness first, or pin one of its releases"));
+    }
+    // Its own word on its version counts only where it does not say another's.
+    let manifest = drive::manifest(folder)?.map(|m| format!("v{}", m.engine.version)).filter(|tag| mirror.tag(tag).is_none());
     let reference = known.then(|| mirror.tag_of(pin)).flatten().or(manifest).unwrap_or_else(|| pin.to_string());
     Ok(Entry { location: env::shorten(folder), harness, reference, commit: pin.to_string(), ..Entry::default() })
 }

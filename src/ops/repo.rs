@@ -70,7 +70,9 @@ pub fn look(folder: &Path) -> Result<Look> {
     }
     let (mut engine, mut engine_dirty, mut engine_git) = (None, false, None);
     if os::fs::look(&engine_folder.join(".git"))? != Found::Nothing {
-        let inner = gix::open(&engine_folder).map_err(|e| wrong(&engine_folder, e))?;
+        // The filters that its own configuration names are not run: it may be anybody's.
+        let options = gix::open::Options::default().with(gix::sec::Trust::Reduced);
+        let inner = gix::open_opts(&engine_folder, options).map_err(|e| wrong(&engine_folder, e))?;
         engine = inner.head_id().ok().map(gix::Id::detach);
         engine_dirty = super::dirt::is_changed(&inner)?;
         engine_git = Some(inner.git_dir().to_path_buf());

@@ -110,6 +110,8 @@ pub fn check(registry: &Registry, project: &Project, folder: &Path) -> Result<()
         (Some(Trusted::Content { config: old, engine: pinned }), Trusted::Content { config, engine }) => {
             if old != config {
                 refuse(format!("{} has changed since it was trusted", project.config))
+            } else if engine.is_empty() {
+                refuse("engine/ is no checked out submodule, so nothing says what it holds".into())
             } else if pinned != engine && !ours(engine) {
                 refuse("engine/ is at a commit that is neither trusted nor the registry's".into())
             } else {

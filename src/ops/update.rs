@@ -8,7 +8,7 @@ use gix::ObjectId;
 
 use super::bump::{self, Allowed, Goal, Planned};
 use super::journal::{Bump, End, Intent};
-use super::{Home, drive, entries, parallel};
+use super::{Home, drive, entries, parallel, trust};
 use crate::harness::{Mirror, Resolved, cache};
 use crate::registry::edit::Edit;
 use crate::registry::{Harness, Project, Registry};
@@ -187,7 +187,7 @@ pub fn perform(home: &mut Home, mut plan: Plan, undoes: Option<u64>, progress: i
         let pins: Vec<_> = plan.unrecorded.iter().map(|(name, t)| (name.as_str(), t.reference.as_str(), t.commit.to_string())).collect();
         home.change("record pins", |edit| entries::set_pins(edit, &pins))?;
     }
-    restart(&plan, &mut outcome);
+    restart(&home.registry, &plan, &mut outcome);
     Ok(outcome)
 }
 
@@ -241,11 +241,14 @@ fn record(home: &Home, done: &[Bump]) -> Result<Registry> {
 }
 
 /// A running engine goes on as the old one until it is started anew; its agents resume where they were.
-fn restart(plan: &Plan, outcome: &mut Outcome) {
+fn restart(registry: &Registry, plan: &Plan, outcome: &mut Outcome) {
     let results = parallel::each(&outcome.done, |bump| -> Result<bool> {
         let harness = &plan.found[&bump.harness].harness;
         if bump.from == bump.to || !drive::is_running(harness, &bump.folder)? {
             return Ok(false);
+        }
+        if let Some(project) = registry.project(&bump.name) {
+            trust::check(registry, project, &bump.folder)?;
         }
         let commands = drive::commands(harness, &bump.folder)?;
         let (Some(down), Some(up)) = (&commands.down, &commands.up) else { return Ok(false) };

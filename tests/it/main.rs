@@ -1,6 +1,7 @@
 //! End to end, through the real programs, each test in a home of its own.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
+mod attacks;
 mod create;
 mod drive;
 mod home;
