@@ -31,6 +31,9 @@ pub const INPUT_QUEUE_BYTES_MAX: usize = 4 << 20;
 /// The kernel takes lines of at most this many bytes in a terminal's line mode and silently drops the rest (n_tty, `N_TTY_BUF_SIZE` less one).
 pub const LINE_MODE_BYTES_MAX: usize = 4095;
 
+/// How many hosts are started at once; more gain nothing, as each waits for the disk and the kernel.
+pub const STARTERS_MAX: usize = 4;
+
 /// How many clients one host or watchdog serves at once.
 pub const CLIENTS_MAX: usize = 256;
 

@@ -190,12 +190,15 @@ impl Watchdog {
 
     fn work(&mut self) {
         while !self.actions.is_empty() {
+            let mut absent = vec![];
             for action in std::mem::take(&mut self.actions) {
                 match action {
-                    Action::FindOrStart(session) => self.find_or_start(&session),
+                    Action::FindOrStart(session) if self.is_found(&session, absent.len()) => {}
+                    Action::FindOrStart(session) => absent.push(session),
                     Action::Stop(session) => self.ask(&session, &ToHost::Stop),
                 }
             }
+            self.start_hosts(&absent);
         }
     }
 
@@ -205,25 +208,47 @@ impl Watchdog {
         }
     }
 
-    fn find_or_start(&mut self, session: &str) {
+    /// Whether the session needs no new host: a living one is connected to, or there can be none beside those that are about to be started.
+    fn is_found(&mut self, session: &str, about_to_start: usize) -> bool {
         // A connection and a terminal each.
-        let needed = 2 * self.links.values().filter(|l| l.stream.is_some()).count() as u64 + 2 + limits::DESCRIPTORS_RESERVED;
-        let Some(link) = self.links.get_mut(session) else { return };
+        let others = self.links.values().filter(|l| l.stream.is_some()).count() + about_to_start;
+        let needed = 2 * (others as u64 + 1) + limits::DESCRIPTORS_RESERVED;
+        let Some(link) = self.links.get_mut(session) else { return true };
         link.refusal.clear();
         if needed > self.descriptors {
             link.refusal = format!("too many open files for another session: at most {} are allowed (`ulimit -n`)", self.descriptors);
-            return self.lost(session);
+            self.lost(session);
+            return true;
         }
-        if let Ok(stream) = Stream::connect(&self.layout.host_socket(session)) {
-            link.stream = Some(stream);
-            self.ask(session, &ToHost::Watch);
-            return;
-        }
-        match start::host(&self.layout, session, link.terminal.as_ref()) {
-            Ok(stream) => link.stream = Some(stream),
-            Err(e) => {
-                link.refusal = format!("its host could not be started: {e}");
-                self.lost(session);
+        let Ok(stream) = Stream::connect(&self.layout.host_socket(session)) else { return false };
+        link.stream = Some(stream);
+        self.ask(session, &ToHost::Watch);
+        true
+    }
+
+    /// Starts these sessions' hosts, many at a time: what takes long is waiting until each is executed.
+    fn start_hosts(&mut self, sessions: &[String]) {
+        let terminals: Vec<_> = sessions.iter().map(|s| (s, self.links.get(s).and_then(|l| l.terminal.as_ref()))).collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(limits::STARTERS_MAX).max(1);
+        let part = terminals.len().div_ceil(threads).max(1);
+        let layout = &self.layout;
+        let start = |part: &[(&String, Option<&OwnedFd>)]| part.iter().map(|(s, terminal)| start::host(layout, s, *terminal)).collect::<Vec<_>>();
+        let started: Vec<std::io::Result<Stream>> = match terminals.chunks(part).collect::<Vec<_>>().as_slice() {
+            [] => vec![],
+            [only] => start(only),
+            parts => std::thread::scope(|scope| {
+                let starters: Vec<_> = parts.iter().map(|part| scope.spawn(|| start(part))).collect();
+                starters.into_iter().flat_map(|s| s.join().unwrap_or_default()).collect()
+            }),
+        };
+        for (session, started) in sessions.iter().zip(started) {
+            let Some(link) = self.links.get_mut(session) else { continue };
+            match started {
+                Ok(stream) => link.stream = Some(stream),
+                Err(e) => {
+                    link.refusal = format!("its host could not be started: {e}");
+                    self.lost(session);
+                }
             }
         }
     }

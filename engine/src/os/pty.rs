@@ -24,6 +24,8 @@ pub struct Size {
 pub struct Pty {
     pub master: OwnedFd,
     pub slave: OwnedFd,
+    /// How the terminal was when it was new; not known of one that was handed over.
+    fresh: Option<Termios>,
 }
 
 impl Pty {
@@ -32,7 +34,8 @@ impl Pty {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&master)?;
         unlockpt(&master)?;
-        let pty = Pty::from_master(master)?;
+        let mut pty = Pty::from_master(master)?;
+        pty.fresh = Some(tcgetattr(&pty.slave)?);
         set_size(&pty.master, size)?;
         Ok(pty)
     }
@@ -41,14 +44,16 @@ impl Pty {
     pub fn from_master(master: OwnedFd) -> io::Result<Pty> {
         rustix::io::ioctl_fionbio(&master, true)?;
         let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        Ok(Pty { master, slave })
+        Ok(Pty { master, slave, fresh: None })
     }
 
     /// Back to how a fresh terminal is (line mode, echo), whatever the last program left.
     pub fn make_sane(&self) -> io::Result<()> {
-        let fresh = Pty::open(Size { rows: 24, cols: 80 })?;
-        tcsetattr(&self.slave, OptionalActions::Now, &tcgetattr(&fresh.slave)?)?;
-        Ok(())
+        let fresh = match &self.fresh {
+            Some(fresh) => fresh.clone(),
+            None => tcgetattr(&Pty::open(Size { rows: 24, cols: 80 })?.slave)?,
+        };
+        tcsetattr(&self.slave, OptionalActions::Now, &fresh).map_err(Into::into)
     }
 
     /// Bytes typed into the terminal that its program has not read yet.

@@ -66,6 +66,8 @@ struct Host {
     /// When to see whether the watchdog that was lost has been replaced.
     watchdog_due: Option<Duration>,
     quit: bool,
+    /// Events that are not written yet: the agent comes first.
+    noted: Vec<Record>,
 }
 
 /// The host's whole life. Descriptor 3 is the watchdog's connection; 4, if `terminal`, the master of the terminal an earlier host left.
@@ -146,6 +148,7 @@ impl Host {
             cause: None,
             watchdog_due: None,
             quit: false,
+            noted: vec![],
             id: id.to_owned(),
             layout,
         };
@@ -256,6 +259,7 @@ impl Host {
                 }
             }
         }
+        self.write_events();
     }
 
     /// Reads what the program printed: to the log, to those attached, and its questions answered.
@@ -380,10 +384,16 @@ impl Host {
         self.clients.report(&self.status(), &run, &self.pty.master);
     }
 
-    fn log_event(&self, what: &str, why: &str, pid: Option<i32>) {
-        // A full disk must not end the host; events are shed then.
-        let _ =
-            store::events::append(&self.layout, &Record { at: now(), session: self.id.clone(), what: what.into(), why: why.into(), pid });
+    /// Notes an event; it is written when what it called for has been done.
+    fn log_event(&mut self, what: &str, why: &str, pid: Option<i32>) {
+        self.noted.push(Record { at: now(), session: self.id.clone(), what: what.into(), why: why.into(), pid });
+    }
+
+    fn write_events(&mut self) {
+        for event in std::mem::take(&mut self.noted) {
+            // A full disk must not end the host; events are shed then.
+            let _ = store::events::append(&self.layout, &event);
+        }
     }
 
     /// The last words to all clients, and nothing left behind.
