@@ -229,10 +229,11 @@ impl Watchdog {
     /// Starts these sessions' hosts, many at a time: what takes long is waiting until each is executed.
     fn start_hosts(&mut self, sessions: &[String]) {
         let terminals: Vec<_> = sessions.iter().map(|s| (s, self.links.get(s).and_then(|l| l.terminal.as_ref()))).collect();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(limits::STARTERS_MAX).max(1);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, limits::STARTERS_MAX);
         let part = terminals.len().div_ceil(threads).max(1);
         let layout = &self.layout;
-        let start = |part: &[(&String, Option<&OwnedFd>)]| part.iter().map(|(s, terminal)| start::host(layout, s, *terminal)).collect::<Vec<_>>();
+        let start =
+            |part: &[(&String, Option<&OwnedFd>)]| part.iter().map(|(s, terminal)| start::host(layout, s, *terminal)).collect::<Vec<_>>();
         let started: Vec<std::io::Result<Stream>> = match terminals.chunks(part).collect::<Vec<_>>().as_slice() {
             [] => vec![],
             [only] => start(only),
