@@ -130,13 +130,18 @@ mod tests {
     fn what_was_trusted_is_trusted_until_it_changes() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("web");
-        fs::create_dirs(&folder).unwrap();
+        let git = folder.join("engine/.git");
+        fs::create_dirs(&git).unwrap();
         let config = folder.join("agents.toml");
         fs::write_atomic(&config, b"[agent.a]\n", 0o644).unwrap();
         let text = format!("[[project]]\nname = \"web\"\nlocation = \"{}\"\n", folder.display());
         let registry = Registry::from_text(&home.path().join("fleet.toml"), &text).unwrap();
         let project = registry.project("web").unwrap();
         assert!(check(&registry, project, &folder).unwrap_err().message.contains("nobody has said"));
+        grant(&registry.home, project, &folder).unwrap();
+        assert!(check(&registry, project, &folder).unwrap_err().message.contains("nothing says what it holds"));
+        fs::write_atomic(&git.join("HEAD"), "1".repeat(40).as_bytes(), 0o644).unwrap();
+        assert!(check(&registry, project, &folder).unwrap_err().message.contains("neither trusted"));
         grant(&registry.home, project, &folder).unwrap();
         check(&registry, project, &folder).unwrap();
         fs::write_atomic(&config, b"[agent.a]\nbackend = \"shell\"\ncommand = [\"rm\"]\n", 0o644).unwrap();

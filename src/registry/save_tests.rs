@@ -50,7 +50,7 @@ fn what_cannot_be_written_is_said_and_nothing_changes() {
     hint: give another name, or: fleet remove web
     "##);
     insta::assert_snapshot!(said(open().remove_project("wob"), &folder), @"2: there is no project `wob` in DIR/fleet.toml");
-    insta::assert_snapshot!(said(open().set_harness("No", "ref", "v1"), &folder), @r#"2: harness "No": expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit"#);
+    insta::assert_snapshot!(said(open().set_harness("No", "ref", "v1"), &folder), @r#"2: harness "No": expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit, without `..`, and with no `.` or `.lock` at the end"#);
 
     let mut edit = open();
     edit.add_project(&NewProject::new("../x", Location::Here("/b".into()))).unwrap();

@@ -73,7 +73,7 @@ harness = "own"
     ), @r##"
     fleet.toml:3:1: [fleet]: harness = "agent": there is no [harness.agent] in this file
     hint: did you mean "agents"?
-    error: fleet.toml:5:1: harness Own: its name: expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit
+    error: fleet.toml:5:1: harness Own: its name: expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit, without `..`, and with no `.` or `.lock` at the end
     error: fleet.toml:6:1: harness Own: the URL "http://example.org/x" is not encrypted, so nobody knows who answers
     hint: write https://host/path, ssh://user@host/path, user@host:path, or an absolute path
     error: fleet.toml:7:1: harness Own: ref = "-x": expected the name of a tag or branch
@@ -83,7 +83,7 @@ harness = "own"
     error: fleet.toml:14:1: project web: config = "../agents.toml": expected a path inside the project, without `..`
     error: fleet.toml:15:1: project web: the URL "ext::sh -c id" holds blanks or control characters
     hint: write https://host/path, ssh://user@host/path, user@host:path, or an absolute path
-    error: fleet.toml:16:1: project web: tag "a b": expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit
+    error: fleet.toml:16:1: project web: tag "a b": expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit, without `..`, and with no `.` or `.lock` at the end
     error: fleet.toml:17:1: project web: secrets: expected a command as a list of words, the program first
     error: fleet.toml:20:1: project web: the name is taken by the project in line 11
     hint: give one of them another name
