@@ -32,7 +32,9 @@ fn is_untouched(repository: &gix::Repository) -> Option<bool> {
         let path = work_tree.join(gix::path::from_bstr(entry.path(&index)).ok()?);
         let found = gix::index::fs::Metadata::from_path_no_follow(&path).ok()?;
         let stat = gix::index::entry::Stat::from_fs(&found).ok()?;
-        if !found.is_file() || !stat.matches(&entry.stat, options) {
+        // The times may be too coarse to tell a change of mode right after the checkout.
+        let same_mode = found.is_executable() == (entry.mode == Mode::FILE_EXECUTABLE);
+        if !found.is_file() || !same_mode || !stat.matches(&entry.stat, options) {
             return Some(false);
         }
         // Written in the same moment as the index: only the content tells.
