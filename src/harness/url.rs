@@ -48,6 +48,8 @@ pub fn check(url: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::check;
 
     #[test]
@@ -92,6 +94,60 @@ mod tests {
             "file://relative",
         ] {
             assert!(check(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    /// Pieces of URLs, good and bad, put together in any order.
+    fn hostile() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("https://"),
+            Just("ssh://"),
+            Just("file://"),
+            Just("ext::"),
+            Just("fd::"),
+            Just("HTTPS://"),
+            Just("git@"),
+            Just("@"),
+            Just(":"),
+            Just("::"),
+            Just("/"),
+            Just("-"),
+            Just("-oProxyCommand=id"),
+            Just("--upload-pack=id"),
+            Just("example.org"),
+            Just("user:pass@"),
+            Just("%0a"),
+            Just("%0A"),
+            Just("%00"),
+            Just("\n"),
+            Just("\u{1b}"),
+            Just("\u{9b}"),
+            Just(" "),
+            Just("[::1]"),
+            Just("a"),
+            Just(".."),
+            Just("://["),
+        ];
+        prop::collection::vec(piece, 1..7).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        /// Read as git reads it: no option, no program, nothing for ssh that begins with a dash, and nothing that breaks a line.
+        #[test]
+        fn what_passes_names_a_place_and_no_program(text in hostile()) {
+            if check(&text).is_ok() {
+                prop_assert!(!text.starts_with('-') && !text.chars().any(|c| c.is_control() || c == ' '), "{text:?}");
+                prop_assert!(!text.to_lowercase().contains("%0a") && !text.contains("%00"), "{text:?}");
+                let transport = text.split_once("::").map(|(t, _)| t).filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric()));
+                prop_assert!(transport.is_none(), "{text:?}");
+                let url = gix::url::parse(text.as_bytes());
+                if let Ok(url) = url {
+                    prop_assert!(!url.host().is_some_and(|h| h.starts_with('-')) && !url.user().is_some_and(|u| u.starts_with('-')), "{text:?}");
+                    prop_assert!(url.password().is_none(), "{text:?}");
+                }
+            }
         }
     }
 }

@@ -44,3 +44,64 @@ pub fn argv(words: &[String]) -> Result<(), &'static str> {
         _ => Err("expected a command as a list of words, the program first"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{name, reference};
+
+    /// Pieces that git, a shell, a path or a terminal reads as something else.
+    fn hostile() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("-"),
+            Just("."),
+            Just(".."),
+            Just("/"),
+            Just(".lock"),
+            Just("@{"),
+            Just("@"),
+            Just("~"),
+            Just("^"),
+            Just(":"),
+            Just("\\"),
+            Just("?"),
+            Just("*"),
+            Just("["),
+            Just(" "),
+            Just("\n"),
+            Just("\0"),
+            Just("\u{7f}"),
+            Just("\u{9b}"),
+            Just("\u{202e}"),
+            Just("a"),
+            Just("v1"),
+            Just("refs/heads/"),
+            Just("ext::"),
+            Just("%0a"),
+            Just("LOCK"),
+            Just("é"),
+            Just("_"),
+        ];
+        prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    fn git_takes(text: &str) -> bool {
+        gix::refs::FullName::try_from(format!("refs/heads/{text}")).is_ok()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn what_passes_is_a_name_to_git_and_no_option_or_path(text in hostile()) {
+            if name(&text).is_ok() {
+                prop_assert!(git_takes(&text), "{text:?}");
+                prop_assert!(text.bytes().all(|b| b.is_ascii_graphic() && b != b'/') && !text.starts_with(['-', '.']), "{text:?}");
+            }
+            if reference(&text).is_ok() {
+                prop_assert!(git_takes(&text) && !text.starts_with('-') && !text.contains("..") && !text.chars().any(char::is_control), "{text:?}");
+            }
+        }
+    }
+}

@@ -57,7 +57,7 @@ fn what_cannot_be_written_is_said_and_nothing_changes() {
     edit.set("web", "ref", "-x").unwrap();
     insta::assert_snapshot!(said(edit.save(), &folder), @r##"
     3: DIR/fleet.toml is left as it was: project web: ref = "-x": expected the name of a tag or branch
-    error: DIR/fleet.toml is left as it was: project ../x: name = "../x": expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit
+    error: DIR/fleet.toml is left as it was: project ../x: name = "../x": expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit, without `..`, and with no `.` or `.lock` at the end
     "##);
 
     let mut edit = open();
