@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod carried;
 pub mod mirror;
+pub mod submodule;
 pub mod url;
 
 pub use mirror::{Mirror, Resolved};

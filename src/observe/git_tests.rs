@@ -287,8 +287,12 @@ fn how_far_a_branch_is_from_the_one_it_follows() {
     let folder = project(root.path());
     let clone = root.path().join("clone");
     git(root.path(), &["clone", "--quiet", "project", "clone"]);
-    let commit =
-        |at: &Path, times: usize| (0..times).for_each(|_| drop(git(at, &["commit", "--quiet", "--allow-empty", "--message", "more"])));
+    // Commits of the same second and text would be one and the same on both sides.
+    let commit = |at: &Path, times: usize| {
+        for n in 0..times {
+            git(at, &["commit", "--quiet", "--allow-empty", "--message", &format!("{n} in {}", at.display())]);
+        }
+    };
     let look = || git::look(&clone, None, |_| None);
     let told = |report: &super::report::GitReport| (report.upstream.clone(), report.ahead, report.behind);
     assert_eq!(told(&look()), (Some("origin/main".into()), Some(0), Some(0)));

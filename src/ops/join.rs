@@ -9,8 +9,9 @@ use agents::os::{self, env, git::Git, lock::Lock};
 use gix::ObjectId;
 
 use super::journal::Entry;
-use super::repo::{self, OWN_URL};
+use super::repo;
 use super::{Made, drive};
+use crate::harness::submodule::{OWN_URL, gitmodules};
 use crate::harness::{CARRIED, Mirror, Resolved, url};
 use crate::registry::Registry;
 
@@ -26,7 +27,7 @@ pub fn recognise(registry: &Registry, folder: &Path) -> Result<Entry> {
         return Err(Error::failed(format!("{}: engine/ is not what HEAD pins ({pin}), and that is what would run", folder.display()))
             .hint("commit what is meant, or: git submodule update --init --force engine"));
     }
-    let harness = harness_for(registry, &repo::gitmodules(folder)?, folder)?;
+    let harness = harness_for(registry, &gitmodules(folder)?, folder)?;
     let (mirror, known) = mirror_with(registry, &harness, &look.git, pin)?;
     if !known && mirror.url.is_some() {
         return Err(Error::failed(format!("{} pins engine commit {pin}, which harness {harness} does not have", folder.display()))
@@ -96,7 +97,7 @@ pub fn clone(registry: &Registry, url: &str, folder: &Path, partial: &Path, lock
     }
     let git = Git::at(partial).without_hooks().holding(lock);
     git.run(&["reset", "--quiet", "--hard"])?;
-    let harness = harness_for(registry, &repo::gitmodules(partial)?, Path::new(url))?;
+    let harness = harness_for(registry, &gitmodules(partial)?, Path::new(url))?;
     let git_folder = partial.join(".git");
     let (mirror, known) = mirror_with(registry, &harness, &git_folder, pin)?;
     if !known {

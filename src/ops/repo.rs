@@ -7,12 +7,11 @@ use agents::contract::layout::ENGINE_FOLDER;
 use agents::os::{self, fs::Found, git::Git, lock::Lock};
 use gix::ObjectId;
 
+use crate::harness::submodule::{OWN_URL, gitmodules};
 use crate::harness::{Mirror, Resolved};
 
 /// The branch that carries the engine's commits in a project whose harness has no URL.
 pub const CARRIER: &str = "refs/heads/engine";
-/// The URL of such a harness: the project's own repository.
-pub const OWN_URL: &str = "./";
 
 /// How a project's repository stands, as far as its pin is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,39 +100,6 @@ pub fn check_gitmodules(folder: &Path, mirror: &Mirror) -> Result<()> {
         false => Err(wrong(&folder.join(".gitmodules"), format!("the engine's url is {found}, the registry says {expected}"))
             .hint("correct the one that is wrong, commit, then: git submodule sync engine")),
     }
-}
-
-/// The engine's URL in a project's `.gitmodules`, whose form is checked.
-pub fn gitmodules(folder: &Path) -> Result<String> {
-    let path = folder.join(".gitmodules");
-    if !matches!(os::fs::look(&path)?, Found::File { .. }) {
-        return Err(wrong(&path, "expected a file that names the submodule engine"));
-    }
-    let text = os::fs::read(&path)?;
-    let file =
-        gix::config::File::from_bytes_no_includes(&text, gix::config::file::Metadata::api(), gix::config::file::init::Options::default())
-            .map_err(|e| wrong(&path, e))?;
-    let mut url = None;
-    for section in file.sections_by_name("submodule").into_iter().flatten() {
-        let name = section.header().subsection_name().map(ToString::to_string).unwrap_or_default();
-        let value = |key: &str| section.value(key).map(|v| v.to_string());
-        let at = value("path");
-        if name != ENGINE_FOLDER && at.as_deref() != Some(ENGINE_FOLDER) {
-            continue;
-        }
-        if name != ENGINE_FOLDER || at.as_deref() != Some(ENGINE_FOLDER) || url.is_some() {
-            return Err(wrong(
-                &path,
-                format!("expected one submodule `engine` at path `engine`, found {name:?} at {:?}", at.unwrap_or_default()),
-            ));
-        }
-        url = value("url");
-    }
-    let url = url.ok_or_else(|| wrong(&path, "names no submodule `engine` with a url"))?;
-    if url != OWN_URL {
-        crate::harness::url::check(&url).map_err(|e| e.of(path.display()))?;
-    }
-    Ok(url)
 }
 
 /// Whether two URLs are written for the same repository.

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::check::{Finding, Places, Severity, Spot};
 use super::{BUILT_IN_HARNESS, Harness, Project, Registry, Secrets};
+use crate::harness::submodule;
 use crate::harness::{Mirror, Resolved, mirror};
 
 /// Everything wrong with a registry and with what it speaks of, in the file's order. An error only where the file cannot be read.
@@ -189,7 +190,7 @@ fn pin(folder: &Path) -> Result<ObjectId, Said> {
 
 /// A project that carries its engine itself and has a remote whose copy, as far as was last heard of it, lacks the pin: no clone of it is whole.
 fn unpublished(project: &Project, folder: &Path, pin: ObjectId) -> Option<Said> {
-    let carries = crate::ops::repo::gitmodules(folder).is_ok_and(|url| url == crate::ops::repo::OWN_URL);
+    let carries = submodule::gitmodules(folder).is_ok_and(|url| url == submodule::OWN_URL);
     let repository = gix::open_opts(folder, gix::open::Options::default().with(gix::sec::Trust::Reduced)).ok().filter(|_| carries)?;
     repository.config_snapshot().string("remote.origin.url")?;
     let there = repository.try_find_reference("refs/remotes/origin/engine").ok().flatten().and_then(|r| r.try_id().map(gix::Id::detach));

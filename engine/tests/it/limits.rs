@@ -24,7 +24,8 @@ kill -9 "$lead"
 new=$(now | field pid)
 [ "$new" != "$lead" ]
 for host in $(pgrep -f -- "host --data $AGENTS_HOME"); do kill -9 "$host"; done
-"$A" send --timeout 20 lead again || "$A" send --timeout 20 lead again
+"$A" up
+"$A" send --timeout 20 lead again
 [ "$(now | field pid)" = "$new" ] || { echo "not adopted"; exit 1; }
 watchdog=$(pgrep -f -- "watchdog --data $AGENTS_HOME")
 kill -9 "$watchdog"
