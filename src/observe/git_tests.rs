@@ -7,7 +7,7 @@ use std::process::Command;
 
 use gix::ObjectId;
 
-use super::git;
+use super::{git, worktree};
 use super::report::EngineState;
 
 /// Small numbers from a seed (xorshift).
@@ -237,6 +237,10 @@ fn random_repositories_are_told_as_git_tells_them() {
         for _ in 0..40 {
             steps.push(change(&folder, &mut random));
             let (ours, theirs) = (told_by_us(&folder), told_by_git(&folder));
+            let repository = super::pin::open(&folder).unwrap();
+            let head = repository.head_id().ok().map(gix::Id::detach);
+            let (quick, slow) = (worktree::changes(&repository, head), worktree::changes_by_library(&repository, head));
+            assert_eq!(quick, slow, "seed {seed}, after {steps:#?}");
             assert_eq!(ours, theirs, "seed {seed}, after {steps:#?}\n{}", git(&folder, &["status", "--short"]));
             seen += 1;
             clean += usize::from(theirs == Told::default());

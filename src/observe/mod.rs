@@ -7,6 +7,7 @@ pub mod head;
 pub mod pin;
 pub mod project;
 pub mod report;
+pub mod watch;
 pub mod worktree;
 
 #[cfg(test)]

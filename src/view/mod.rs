@@ -1,3 +1,4 @@
 //! What a person sees.
 
+pub mod screen;
 pub mod status;

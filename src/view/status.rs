@@ -127,7 +127,10 @@ fn changes(git: &GitReport) -> Text {
 
 /// How many there are of each state, and what to do where something is wrong.
 pub fn summary(report: &Report) -> Text {
-    let mut text = Text::of(Tone::Dim, format!("{} projects", report.projects.len()));
+    let mut text = Text::of(Tone::Dim, match report.projects.len() {
+        1 => "1 project".to_owned(),
+        n => format!("{n} projects"),
+    });
     let states = [
         ProjectState::Up,
         ProjectState::Degraded,
@@ -188,5 +191,99 @@ pub fn ago(then: Timestamp) -> String {
         60..3600 => format!("{}m", seconds / 60),
         3600..86400 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86400),
+    }
+}
+
+/// The moment itself, for what stays on a screen: the time, and the day where it is another.
+pub fn moment(then: Timestamp) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    let (then, today) = (then.to_zoned(zone.clone()), clock::now().to_zoned(zone));
+    let format = if then.date() == today.date() { "%H:%M:%S" } else { "%b %d %H:%M" };
+    then.strftime(format).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::report::{EngineReport, PinReport};
+
+    fn project(name: &str, state: ProjectState, agents: Vec<AgentStatus>) -> ProjectReport {
+        ProjectReport {
+            name: name.into(),
+            location: format!("/srv/{name}"),
+            enabled: true,
+            tags: vec![],
+            harness: "agents".into(),
+            reference: Some("v0.2.0".into()),
+            pin: PinReport { state: PinState::Ok, commit: Some("9c1e".repeat(10)), version: Some("v0.2.0".into()) },
+            state,
+            agents,
+            sessions: 0,
+            tasks: TaskCounts::default(),
+            error: None,
+            git: None,
+        }
+    }
+
+    fn agent(name: &str, state: State, heals: u32, reason: &str) -> AgentStatus {
+        AgentStatus {
+            name: name.into(),
+            session: format!("{name}-1"),
+            state,
+            activity: Activity::Waiting,
+            pid: Some(4711),
+            since: "2026-02-17T10:30:00Z".parse().ok(),
+            heals,
+            reason: reason.into(),
+            backend: "claude".into(),
+        }
+    }
+
+    #[test]
+    fn a_glance_tells_it_all() {
+        let up = project("web", ProjectState::Degraded, vec![agent("one", State::Up, 2, ""), agent("two", State::Starting, 1, "")]);
+        let mut drifted = project("api", ProjectState::Down, vec![]);
+        drifted.pin = PinReport { state: PinState::Drifted, commit: Some("4".repeat(40)), version: Some("v0.1.0".into()) };
+        drifted.tasks = TaskCounts { pending: 3, running: 1, failed: 0 };
+        let mut off = project("old", ProjectState::Missing, vec![]);
+        (off.enabled, off.error) = (false, Some("its folder is not there\n".into()));
+        let report = Report { registry: "/srv/fleet.toml".into(), projects: vec![up, drifted, off] };
+        insta::assert_snapshot!(table(&report, false, |_| "5m".into()).render(false), @r"
+        PROJECT  STATE     AGENTS  HEALS  SINCE  PIN              TASKS                 NOTE
+        web      degraded  1/2 up  3      5m     v0.2.0           -
+        api      down      -       0      -      v0.1.0 ≠ v0.2.0  1 running, 3 pending
+        old      missing   -       0      -      v0.2.0           -                     disabled; its folder is not there␤
+        ");
+        insta::assert_snapshot!(summary(&report).render(false), @"3 projects, 1 degraded, 1 down, 1 missing");
+    }
+
+    #[test]
+    fn the_long_view_tells_the_repository_and_each_agent() {
+        let git = |fill: fn(&mut GitReport)| {
+            let engine = EngineReport { state: EngineState::Ok, ..EngineReport::default() };
+            let mut report = GitReport { branch: Some("main".into()), tag: Some("v0.2.0".into()), engine, ..GitReport::default() };
+            fill(&mut report);
+            Some(report)
+        };
+        let mut web = project("web", ProjectState::Failing, vec![agent("one", State::Failing, 5, "ended with status 1\nfive times")]);
+        web.git = git(|g| (g.upstream, g.ahead, g.behind) = (Some("origin/main".into()), Some(2), Some(1)));
+        let mut api = project("api", ProjectState::Down, vec![]);
+        api.git = git(|g| (g.staged, g.modified, g.untracked, g.busy) = (1, 2, 3, Some("merge".into())));
+        let mut old = project("old", ProjectState::Down, vec![]);
+        old.git = git(|g| {
+            (g.branch, g.detached, g.tag) = (None, true, None);
+            (g.engine.state, g.engine.modified) = (EngineState::Drifted, 1);
+        });
+        let mut fresh = project("new", ProjectState::Down, vec![]);
+        fresh.git = git(|g| g.engine.state = EngineState::Uninitialised);
+        let report = Report { registry: "/srv/fleet.toml".into(), projects: vec![web, api, old, fresh] };
+        insta::assert_snapshot!(table(&report, true, |_| "5m".into()).render(false), @r"
+        PROJECT      STATE    AGENTS   HEALS  SINCE  PIN     BRANCH      GIT                                               TASKS  NOTE
+        web          failing  0/1 up   5      5m     v0.2.0  main ↑2 ↓1  clean                                             -
+          one-1 one  failing  waiting  5      5m                                                                                  ended with status 1␤five times
+        api          down     -        0      -      v0.2.0  main        merge unfinished, 1 staged, 2 dirty, 3 untracked  -
+        old          down     -        0      -      v0.2.0  detached    engine drifted, engine dirty, pin without a tag   -
+        new          down     -        0      -      v0.2.0  main        engine not initialised                            -
+        ");
     }
 }

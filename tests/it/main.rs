@@ -7,5 +7,6 @@ mod drive;
 mod home;
 mod join;
 mod kill;
+mod status;
 mod undo;
 mod update;

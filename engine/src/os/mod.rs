@@ -16,3 +16,4 @@ pub mod pty;
 pub mod signal;
 pub mod socket;
 pub mod wait;
+pub mod watch;

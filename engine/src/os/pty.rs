@@ -149,6 +149,17 @@ fn start(pty: &Pty, file: &CStr, argv: &[CString], env: &[CString], folder: &CSt
     }
 }
 
+/// The keys typed into a terminal, waiting for at least one. An error: it is gone.
+pub fn typed(terminal: impl AsFd) -> io::Result<Vec<u8>> {
+    let mut buffer = [0; 256];
+    match rustix::io::read(terminal, &mut buffer) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(got) => Ok(buffer[..got].to_vec()),
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(vec![]),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// The user's own terminal in raw mode; as it was before, however this ends.
 #[derive(Debug)]
 pub struct Raw {

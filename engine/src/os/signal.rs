@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// A child has ended.
 pub const CHILD: i32 = libc::SIGCHLD;
+/// The terminal has another size.
+pub const WINDOW: i32 = libc::SIGWINCH;
 /// Ctrl-C.
 pub const INTERRUPT: i32 = libc::SIGINT;
 /// A polite request to end.
