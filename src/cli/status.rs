@@ -169,7 +169,9 @@ impl View<'_> {
 
     fn show(&self, report: &Report, changes: &Changes<'_>) {
         let Some(screen) = &self.screen else {
-            return if self.args.json { out::json(report) };
+            return if self.args.json {
+                out::json(report)
+            };
         };
         let text = table(report, self.args.long, moment).render(out::stdout_colour());
         let mut last = summary(report).and(Tone::Dim, format!("  ·  {}, q ends", moment(clock::now())));

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use gix::ObjectId;
 
-use super::{git, worktree};
 use super::report::EngineState;
+use super::{git, worktree};
 
 /// Small numbers from a seed (xorshift).
 struct Random(u64);

@@ -127,10 +127,13 @@ fn changes(git: &GitReport) -> Text {
 
 /// How many there are of each state, and what to do where something is wrong.
 pub fn summary(report: &Report) -> Text {
-    let mut text = Text::of(Tone::Dim, match report.projects.len() {
-        1 => "1 project".to_owned(),
-        n => format!("{n} projects"),
-    });
+    let mut text = Text::of(
+        Tone::Dim,
+        match report.projects.len() {
+            1 => "1 project".to_owned(),
+            n => format!("{n} projects"),
+        },
+    );
     let states = [
         ProjectState::Up,
         ProjectState::Degraded,
