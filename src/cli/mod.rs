@@ -34,7 +34,7 @@ mod why;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agents::cli::{Error, Result, out};
+use agents::cli::{Result, out};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::registry::Registry;
@@ -127,32 +127,11 @@ pub(crate) fn main() -> ExitCode {
         out::fact(concat!("fleet ", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
-    match Cli::try_parse_from(args).map_or_else(usage, run) {
+    match Cli::try_parse_from(args).map_or_else(agents::cli::usage, run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out::error(&error);
             ExitCode::from(error.kind.exit_code())
-        }
-    }
-}
-
-/// Help goes to stdout; what clap does not take becomes an error like any other, through the gate.
-fn usage(error: clap::Error) -> Result<()> {
-    use clap::error::ErrorKind;
-    let text = error.render();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let page = if out::stdout_colour() { text.ansi().to_string() } else { text.to_string() };
-            out::raw(page.as_bytes());
-            Ok(())
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            out::say(text.to_string().trim_end());
-            Err(Error::usage("a command is needed"))
-        }
-        _ => {
-            let plain = text.to_string();
-            Err(Error::usage(plain.trim_start_matches("error: ").trim_end()))
         }
     }
 }

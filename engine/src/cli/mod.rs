@@ -98,7 +98,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// Help goes to stdout; what clap does not take becomes an error like any other, through the gate.
-fn usage(error: clap::Error) -> Result<()> {
+pub fn usage(error: clap::Error) -> Result<()> {
     use clap::error::ErrorKind;
     let text = error.render();
     match error.kind() {
