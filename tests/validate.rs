@@ -158,7 +158,7 @@ location = "~/none"
       hint: git clone --recurse-submodules -- https://example.org/away ~/away
     Warning 51: project asleep: location: there is no folder ~/asleep
       hint: correct the location, or: fleet remove asleep
-    Error 57: project Bad: name = "Bad": expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit
+    Error 57: project Bad: name = "Bad": expected 1 to 64 lower case letters, digits, `.`, `_` or `-`, the first a letter or digit, without `..`, and with no `.` or `.lock` at the end
     "##);
 
     fs::write(&file, "[fleet\nversion = 1").unwrap();
