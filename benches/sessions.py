@@ -67,10 +67,8 @@ def up(world, table, options):
     table.add("100 agents down, one project", statistics.median(downs["agents"]), "ms")
 
 
-def up_projects(world, table, options):
-    """100 agents in ten projects, by one command."""
-    fifo = Fifo(os.path.join(world.folder, "ten.fifo"))
-    env = world.env("ten")
+def ten_projects(world, env, fifo):
+    """A home with ten projects of ten agents each."""
     home = world.path("ten")
     timed(["fleet", "init", home], env, world.folder)
     from keepers import argv
@@ -80,6 +78,38 @@ def up_projects(world, table, options):
         timed(["fleet", "create", f"p{p}", "--path", folder], env, home)
         keeper = Agents(world, f"ten-projects/p{p}")
         keeper.configure({f"{name}": argv(world, name, fifo) for name in names(10)})
+    return home
+
+
+def status_up(world, table, options):
+    """A look at 100 agents that are up, in ten projects."""
+    fifo = Fifo(os.path.join(world.folder, "ten.fifo"))
+    env = world.env("ten")
+    home = ten_projects(world, env, fifo)
+    timed(["fleet", "start", "--all"], env, home)
+    fifo.lines(100)
+    tmux = peers(world, table, "fleet status beside tmux", [Tmux])
+    for k in tmux:
+        k.configure_probes(100, fifo)
+        k.up()
+        fifo.lines(100)
+    took = interleaved(
+        max(options.rounds, 20),
+        ours=lambda: timed(["fleet", "status"], env, home) * 1000,
+        **{k.name: (lambda k=k: timed(k.run("ls"), k.env) * 1000) for k in tmux},
+    )
+    table.add("fleet status, 100 agents up in ten projects", took["ours"], "ms", "tmux ls", took.get("tmux"), ratio_max=1.5)
+    timed(["fleet", "stop", "--all"], env, home)
+    for k in tmux:
+        k.down()
+    world.end("ten")
+
+
+def up_projects(world, table, options):
+    """100 agents in ten projects, by one command."""
+    fifo = Fifo(os.path.join(world.folder, "ten.fifo"))
+    env = world.env("ten")
+    home = ten_projects(world, env, fifo)
     dtach = peers(world, table, "ten", [Dtach])
 
     def ours():

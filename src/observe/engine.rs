@@ -1,6 +1,6 @@
 //! Engines: what each says over its watchdog's socket, or what lies on disk where none runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,8 @@ pub struct Places {
     runtime: PathBuf,
     /// By hash, the instance's name.
     instances: HashMap<String, String>,
+    /// The hashes with a runtime folder; `None`: could not be listed.
+    running: Option<HashSet<String>>,
 }
 
 impl Places {
@@ -56,7 +58,9 @@ impl Places {
         let home = env::agents_home();
         let names = fs::list(&home).unwrap_or_default();
         let instances = names.into_iter().filter_map(|n| n.split_once('-').map(|(h, _)| h.to_owned()).map(|h| (h, n))).collect();
-        Places { runtime: env::agents_runtime(), home, instances }
+        let runtime = env::agents_runtime();
+        let running = fs::list(&runtime).ok().map(HashSet::from_iter);
+        Places { home, runtime, instances, running }
     }
 
     /// Asks the engine of the project in `folder`, and waits for nobody.
@@ -65,27 +69,35 @@ impl Places {
         if foreign && !speaks_our_protocol(harness, folder) {
             return Asked::Command;
         }
-        if !fs::exists(&folder.join(CONFIG_FILE)) {
-            return Asked::Answered(Seen::of(ProjectState::Invalid, format!("it has no {CONFIG_FILE}")));
-        }
         let Ok(canonical) = fs::canonical(folder) else { return Asked::Answered(Seen::of(ProjectState::Missing, None)) };
         let hash = hash(&canonical);
-        let unknown = |e: std::io::Error| Asked::Answered(silent(&e));
+        if self.running.as_ref().is_some_and(|r| !r.contains(&hash)) {
+            return Asked::Answered(self.at_rest(folder, &hash));
+        }
         let mut stream = match Stream::connect_at_once(&self.runtime.join(&hash).join(WATCHDOG_SOCKET)) {
             Ok(stream) => stream,
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                return Asked::Answered(self.at_rest(&hash));
+                return Asked::Answered(self.at_rest(folder, &hash));
             }
-            Err(e) => return unknown(e),
+            Err(e) => return Asked::Answered(silent(&e)),
         };
         match say(&mut stream, &ToWatchdog::Status) {
             Ok(()) => Asked::Waiting(stream),
-            Err(e) => unknown(e),
+            Err(e) => Asked::Answered(silent(&e)),
         }
     }
 
-    /// No watchdog listens: what its sessions' files and locks say.
-    fn at_rest(&self, hash: &str) -> Seen {
+    /// No watchdog listens: what lies on disk says how the project is; one that could not be started is no project.
+    fn at_rest(&self, folder: &Path, hash: &str) -> Seen {
+        let seen = self.sessions_at_rest(hash);
+        match (seen.state, unstartable(folder)) {
+            (Some(ProjectState::Down), Some(why)) => Seen { state: Some(ProjectState::Invalid), note: Some(why), ..seen },
+            _ => seen,
+        }
+    }
+
+    /// What the files and locks of its sessions say.
+    fn sessions_at_rest(&self, hash: &str) -> Seen {
         let Some(instance) = self.instances.get(hash) else { return Seen::of(ProjectState::Down, None) };
         let layout = Layout::from_folders(&self.home.join(instance), &self.runtime.join(hash));
         let has_runtime = fs::is_dir(&layout.runtime);
@@ -128,6 +140,19 @@ impl Places {
             seen.note = Some("it should be up, and nothing runs: `fleet start` brings it back".into());
         }
         seen
+    }
+}
+
+/// Why no engine could read the project's configuration, as far as that can be told without knowing what it may hold.
+fn unstartable(folder: &Path) -> Option<String> {
+    match fs::read_if_there(&folder.join(CONFIG_FILE)) {
+        Ok(None) => Some(format!("it has no {CONFIG_FILE}")),
+        Ok(Some(text)) => {
+            let error = toml::de::DeTable::parse(&text).err()?;
+            let line = error.span().and_then(|s| text.get(..s.start)).map_or(1, |before| before.matches('\n').count() + 1);
+            Some(format!("{CONFIG_FILE}:{line}: {}", error.message()))
+        }
+        Err(e) => Some(e.to_string()),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use agents::os::fs;
 use agents::os::socket::Stream;
+use agents::os::{fs, process};
 use gix::ObjectId;
 
 use super::engine::{self, Asked, Places, Seen};
@@ -13,8 +13,14 @@ use super::report::{GitReport, PinReport, PinState, ProjectReport, ProjectState,
 use crate::ops::parallel;
 use crate::registry::{Project, Registry};
 
+/// So many engines can be asked at once with the descriptors that any process has (1,024 as a rule).
+const FEW: usize = 500;
+
 /// Looks at these projects of a registry; `long`: also at what is changed in their repositories.
 pub fn look(registry: &Registry, projects: &[&Project], long: bool) -> Report {
+    if projects.len() > FEW {
+        process::allow_many_descriptors();
+    }
     let pins = Pins::load(registry, projects);
     let places = Places::load();
     let looks = parallel::each(projects, |project| begin(registry, project, &pins, &places, long));

@@ -36,7 +36,7 @@ fn told(project: &Value) -> String {
 #[test]
 fn one_broken_project_neither_stops_nor_hides_the_others() {
     let home = TestHome::new();
-    for name in ["runs", "rests", "gone", "bare", "unborn", "drifted", "moved", "pinless", "tagless", "empty"] {
+    for name in ["runs", "rests", "gone", "bare", "unborn", "drifted", "moved", "pinless", "tagless", "odd", "empty"] {
         home.fleet(&["create", name, "--backend", "shell"]).ok();
     }
     home.fleet(&["start", "runs"]).ok();
@@ -49,6 +49,7 @@ fn one_broken_project_neither_stops_nor_hides_the_others() {
     in_project("pinless", &["commit", "-q", "-m", "no engine"]);
     in_project("tagless/engine", &["commit", "-q", "--allow-empty", "-m", "local"]);
     in_project("tagless", &["commit", "-q", "-a", "-m", "own engine"]);
+    std::fs::write(home.project("odd").join("agents.toml"), "[agent.one]\nbackend = shell\n").unwrap();
     std::fs::write(home.project("empty").join(".git/HEAD"), "").unwrap();
     // As if the tag had meant another commit when it was pinned.
     let (before, after) = home.registry().split_once("name = \"moved\"").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
@@ -67,6 +68,7 @@ fn one_broken_project_neither_stops_nor_hides_the_others() {
         moved: down, pin moved [version], 0/0 up; tag [version] now means another commit than when it was pinned
         pinless: down, pin missing -, 0/0 up; its HEAD records no engine
         tagless: down, pin drifted -, 0/0 up; HEAD pins [commit], the registry says [version]
+        odd: invalid, pin ok [version], 0/0 up; agents.toml:2: string values must be quoted, expected literal string
         empty: invalid, pin missing -, 0/0 up; The reference at "HEAD" could not be decoded
         "##);
     });

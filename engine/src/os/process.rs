@@ -363,6 +363,15 @@ pub fn reap() -> Option<(i32, Ended)> {
     }
 }
 
+/// Lets this process open as many descriptors as it may at most: for whoever talks to more than a thousand others at once.
+pub fn allow_many_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}
+
 /// A descriptor's copy, closed on exec.
 pub fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(Into::into)
