@@ -12,6 +12,8 @@ mount -t tmpfs -o size=1m tmpfs "$AGENTS_HOME" || { echo skipped; exit 0; }
 set -e
 field() { sed -n "/\"name\":\"lead\"/s/.*\"name\":\"lead\"[^}]*\"$1\":\([^,}]*\).*/\1/p"; }
 now() { "$A" status --json | tr -d ' \n'; }
+# What was just killed may not be back yet.
+again() { for try in 1 2 3 4 5 6 7 8 9 10; do if "$@"; then return 0; fi; sleep 0.2; done; return 1; }
 "$A" up
 lead=$(now | field pid)
 dd if=/dev/zero of="$AGENTS_HOME/fill" bs=4k 2>/dev/null || true
@@ -20,16 +22,15 @@ dd if=/dev/zero of="$AGENTS_HOME/fill" bs=4k 2>/dev/null || true
 [ "$(now | field pid)" = "$lead" ] || { echo "the agent is another"; exit 1; }
 now | grep -q 'logincomplete' || { echo "status does not say it: $(now)"; exit 1; }
 kill -9 "$lead"
-"$A" send --timeout 20 lead back || "$A" send --timeout 20 lead back
+again "$A" send --timeout 20 lead back
 new=$(now | field pid)
 [ "$new" != "$lead" ]
 for host in $(pgrep -f -- "host --data $AGENTS_HOME"); do kill -9 "$host"; done
-"$A" up
-"$A" send --timeout 20 lead again
+again "$A" send --timeout 20 lead again
 [ "$(now | field pid)" = "$new" ] || { echo "not adopted"; exit 1; }
 watchdog=$(pgrep -f -- "watchdog --data $AGENTS_HOME")
 kill -9 "$watchdog"
-"$A" up
+again "$A" up
 [ "$(now | field pid)" = "$new" ] || { echo "not the same after the watchdog's end"; exit 1; }
 if "$A" down 2>told; then echo "down wrote nothing and said so to nobody"; exit 1; fi
 grep -q "$AGENTS_HOME" told || { echo "it does not say where: $(cat told)"; exit 1; }
