@@ -19,6 +19,12 @@ pub const HOST_WINDOW: Duration = Duration::from_secs(60);
 /// A host that lost its watchdog and could not start a new one, because another is at it, looks again after this.
 pub const WATCHDOG_RETRY: Duration = Duration::from_secs(1);
 
+/// Something missing that the kernel does not watch for, because too much is watched already, is looked for after this, then ever less often.
+pub const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
+
+/// At least this often.
+pub const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
+
 /// Leftovers of an agent that died by itself get this long between TERM and KILL: nobody waits for their farewell, the next agent does.
 pub const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
 

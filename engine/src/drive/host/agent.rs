@@ -1,18 +1,15 @@
 //! Starting the agent, taking over a living one, ending it with everything below it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
 use super::Host;
 use crate::contract::records::Run;
-use crate::contract::status::State;
 use crate::core::limits;
 use crate::core::session::Event;
 use crate::os;
 use crate::os::clock::monotonic;
-use crate::os::follow::Changes;
 use crate::os::lock::Lock;
 use crate::os::process::{Ended, ProcessId, Tree};
 use crate::os::pty;
@@ -29,12 +26,6 @@ pub struct Agent {
     pub adopted: bool,
     /// Readable when it has ended; only needed where it is not our child.
     end: Option<OwnedFd>,
-}
-
-/// Something that is needed and not there, and the folders where it would appear.
-struct Missing {
-    reason: String,
-    watch: Vec<PathBuf>,
 }
 
 impl Agent {
@@ -81,8 +72,8 @@ impl Host {
             self.session.heal = self.launch.heal;
             self.session.named = self.launch.named;
         }
-        if let Some(missing) = self.missing() {
-            return Err((missing.reason, true));
+        if let Some(reason) = self.wanting() {
+            return Err((reason, true));
         }
         let lock = match Lock::try_take(&self.layout.agent_lock(&self.id)) {
             Ok(Some(lock)) => lock,
@@ -101,54 +92,8 @@ impl Host {
         Ok(())
     }
 
-    fn argv(&self) -> &[String] {
+    pub(super) fn argv(&self) -> &[String] {
         if self.session.resumes() { &self.launch.resume } else { &self.launch.start }
-    }
-
-    /// What the agent cannot be started without, and is not there.
-    fn missing(&self) -> Option<Missing> {
-        let folder = &self.launch.folder;
-        if !os::fs::is_dir(folder) {
-            let there = folder.ancestors().find(|f| os::fs::is_dir(f)).map(Path::to_path_buf);
-            return Some(Missing { reason: format!("its folder {} is gone", folder.display()), watch: there.into_iter().collect() });
-        }
-        let Some(program) = self.argv().first() else { return Some(Missing { reason: "the agent has no command".into(), watch: vec![] }) };
-        let search = self.launch.env.get("PATH").cloned().or_else(|| os::env::text("PATH")).unwrap_or_default();
-        if os::fs::find_program(program, folder, &search).is_some() {
-            return None;
-        }
-        let watch = match folder.join(program).parent() {
-            Some(parent) if program.contains('/') => {
-                parent.ancestors().find(|f| os::fs::is_dir(f)).map(Path::to_path_buf).into_iter().collect()
-            }
-            _ => search.split(':').map(PathBuf::from).collect(),
-        };
-        let place = if program.contains('/') { "" } else { " on PATH" };
-        Some(Missing { reason: format!("its program `{program}` was not found{place}"), watch })
-    }
-
-    /// Given up on for want of something: to be woken when something changes where it should be.
-    pub(super) fn watch_cause(&mut self) {
-        self.cause = match (self.state, self.missing()) {
-            (State::Failing, Some(missing)) => Changes::of_any(&missing.watch).ok(),
-            _ => None,
-        };
-        // It may have come between the look and the watch.
-        if self.cause.is_some() && self.missing().is_none() {
-            self.cause = None;
-            self.events.push_back(Event::Restart);
-        }
-    }
-
-    /// Something changed where what was wanting should be.
-    pub(super) fn reconsider(&mut self) {
-        let changed = self.cause.as_mut().is_some_and(|c| c.drain().unwrap_or(true));
-        if changed && self.missing().is_none() {
-            self.cause = None;
-            self.events.push_back(Event::Restart);
-        } else if changed {
-            self.watch_cause();
-        }
     }
 
     /// Collects children that have ended: the agent, and orphans of its that became ours.

@@ -3,6 +3,7 @@
 //! One thread, one place where it waits. What happens becomes an event of `core::session`; the actions that come back are performed here.
 
 mod agent;
+mod cause;
 mod clients;
 mod deliver;
 
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use rustix::event::PollFlags;
 
 use self::agent::Agent;
+use self::cause::Cause;
 use self::clients::Clients;
 use self::deliver::Deliveries;
 use super::{interest, jitter, millis, start, wait};
@@ -25,7 +27,6 @@ use crate::core::restart::{Deaths, Policy};
 use crate::core::session::{Action, Event, Phase, Session, Then};
 use crate::error::{Error, Result};
 use crate::os::clock::{boot_id, monotonic, now};
-use crate::os::follow::Changes;
 use crate::os::lock::Lock;
 use crate::os::process;
 use crate::os::pty::Pty;
@@ -62,7 +63,7 @@ struct Host {
     since: Timestamp,
     reason: String,
     /// Given up on for want of a file or folder: tells when something changes where it should be.
-    cause: Option<Changes>,
+    cause: Option<Cause>,
     /// When to see whether the watchdog that was lost has been replaced.
     watchdog_due: Option<Duration>,
     quit: bool,
@@ -190,8 +191,11 @@ impl Host {
 
     /// Waits for something to happen, and deals with it.
     fn turn(&mut self, listener: &Listener, signals: &OwnedFd) -> Result<()> {
-        let deadline =
-            [self.session.next_deadline(), self.watchdog_due, self.deliveries.next_deadline(), self.look_again].into_iter().flatten().min();
+        let cause_due = self.cause.as_ref().and_then(Cause::next_deadline);
+        let deadline = [self.session.next_deadline(), self.watchdog_due, self.deliveries.next_deadline(), self.look_again, cause_due]
+            .into_iter()
+            .flatten()
+            .min();
         let typing = if self.input.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut asked =
             vec![(listener.as_fd(), PollFlags::IN), (signals.as_fd(), PollFlags::IN), (self.pty.master.as_fd(), PollFlags::IN | typing)];
@@ -199,7 +203,7 @@ impl Host {
             asked.push((fd, PollFlags::IN));
         }
         asked.extend(self.ending.iter().map(|(_, fd)| (fd.as_fd(), PollFlags::IN)));
-        asked.extend(self.cause.iter().map(|cause| (cause.as_fd(), PollFlags::IN)));
+        asked.extend(self.cause.iter().filter_map(Cause::descriptor).map(|fd| (fd, PollFlags::IN)));
         let first_client = asked.len();
         asked.extend(self.clients.streams().map(interest));
         let ready = wait(&asked, deadline)?;
@@ -214,7 +218,9 @@ impl Host {
         }
         if ready[3..first_client].iter().any(|r| !r.is_empty()) {
             self.notice_ends();
-            self.reconsider();
+        }
+        if self.cause.is_some() {
+            self.reconsider(false);
         }
         self.serve(&ready[first_client..]);
         if ready[0].contains(PollFlags::IN) {
