@@ -1,9 +1,11 @@
 //! One registry for all coding-agent projects: create, start, stop, update, see.
 
+pub mod checkout;
 pub mod cli;
 pub mod harness;
 pub mod observe;
 pub mod ops;
+pub mod parallel;
 pub mod registry;
 pub mod view;
 

@@ -6,8 +6,9 @@ use agents::cli::{Error, Result, out};
 use agents::os;
 
 use super::Context;
+use crate::checkout::trust;
 use crate::ops::journal::Entry;
-use crate::ops::{self, Home, bump, join, trust};
+use crate::ops::{self, Home, bump, join};
 use crate::registry::grammar;
 
 /// Register a project that exists already; a URL is cloned first

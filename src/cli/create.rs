@@ -6,9 +6,10 @@ use agents::cli::{Error, Result, out};
 use agents::os;
 
 use super::Context;
+use crate::checkout::drive;
 use crate::harness::{Mirror, Resolved, cache};
 use crate::ops::journal::Entry;
-use crate::ops::{self, Home, Made, bump, create, drive};
+use crate::ops::{self, Home, Made, bump, create};
 use crate::registry::{Harness, Registry, grammar};
 
 /// Make a project: a git repository with an engine, one agent, one commit

@@ -5,7 +5,7 @@ use agents::cli::{Error, Result, out};
 use agents::os::process;
 
 use super::Context;
-use crate::ops::parallel;
+use crate::parallel;
 use crate::registry::select::Select;
 
 /// Run a command in projects' folders

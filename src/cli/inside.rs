@@ -9,8 +9,8 @@ use agents::os;
 use agents::os::process::{Run, exec};
 
 use super::Context;
+use crate::checkout::{drive, trust};
 use crate::harness::cache;
-use crate::ops::{drive, trust};
 use crate::registry::{Project, Registry};
 
 /// `web` or `web/int-1`.

@@ -3,7 +3,8 @@
 use agents::cli::{Result, out};
 
 use super::Context;
-use crate::ops::{Home, drive};
+use crate::checkout::drive;
+use crate::ops::Home;
 use crate::registry::Select;
 use agents::cli::Error;
 use agents::os;

@@ -5,8 +5,9 @@ use agents::cli::{Error, Result, out};
 use agents::contract::manifest::Commands;
 
 use super::Context;
+use crate::checkout::{drive, trust};
 use crate::harness::cache;
-use crate::ops::{drive, parallel, trust};
+use crate::parallel;
 use crate::registry::select::Select;
 use crate::registry::{Project, Registry};
 

@@ -13,6 +13,11 @@ fn wrong(path: &Path, error: impl std::fmt::Display) -> Error {
     Error::failed(format!("{}: {error}", path.display()))
 }
 
+/// What a tree records under `engine`, if that is a submodule.
+pub fn pin_in(tree: &gix::Tree<'_>) -> Option<gix::ObjectId> {
+    tree.find_entry(ENGINE_FOLDER).filter(|e| e.mode().is_commit()).map(|e| e.object_id())
+}
+
 /// The engine's URL in a project's `.gitmodules`, whose form is checked.
 pub fn gitmodules(folder: &Path) -> Result<String> {
     let path = folder.join(".gitmodules");

@@ -16,8 +16,8 @@ use agents::os::socket::{Fill, Stream};
 use agents::os::{env, fs, wait};
 
 use super::report::ProjectState;
+use crate::checkout::{drive, trust};
 use crate::harness::CARRIED;
-use crate::ops::{drive, trust};
 use crate::registry::{Harness, Project, Registry};
 
 /// An engine that does not answer for so long hangs.

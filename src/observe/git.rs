@@ -10,10 +10,10 @@ use gix::ObjectId;
 use gix::bstr::BStr;
 use gix::refs::FullNameRef;
 
-use super::head::{self, Head};
 use super::pin::open;
 use super::report::{EngineState, GitReport};
 use super::worktree::{self, Changes};
+use crate::checkout::head::{self, Head};
 use crate::harness::mirror::version;
 
 type Outcome<T> = Result<T, String>;

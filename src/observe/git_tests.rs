@@ -338,7 +338,7 @@ fn plant(folder: &Path, marks: &Path, who: &str) {
     ] {
         git(folder, &["config", key, &value]);
     }
-    let git_folder = super::head::git_folder(folder).unwrap();
+    let git_folder = crate::checkout::head::git_folder(folder).unwrap();
     write(&git_folder.join("info/attributes"), "* filter=planted diff=planted\n");
 }
 

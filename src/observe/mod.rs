@@ -3,7 +3,6 @@
 
 pub mod engine;
 pub mod git;
-pub mod head;
 pub mod pin;
 pub mod project;
 pub mod report;

@@ -9,10 +9,10 @@ use agents::os::{env, fs};
 use gix::ObjectId;
 use gix::sec::Trust;
 
-use super::head::{self, Head};
 use super::report::{PinReport, PinState};
-use crate::harness::Mirror;
+use crate::checkout::head::{self, Head};
 use crate::harness::mirror::{Tags, path as mirror_path, version};
+use crate::harness::{Mirror, submodule};
 use crate::registry::{Project, Registry};
 
 /// A larger cache is begun anew: it holds what thousands of projects' heads were over months.
@@ -123,7 +123,7 @@ impl Pins {
         let repository = open(folder)?;
         let wrong = |e: &dyn std::fmt::Display| format!("HEAD's commit cannot be read: {e}");
         let tree = repository.find_commit(commit).map_err(|e| wrong(&e))?.tree().map_err(|e| wrong(&e))?;
-        let pin = crate::ops::repo::pin_in(&tree);
+        let pin = submodule::pin_in(&tree);
         if let Ok(mut fresh) = self.fresh.lock() {
             fresh.push((commit, pin));
         }

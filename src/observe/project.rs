@@ -10,7 +10,7 @@ use super::engine::{self, Asked, Places, Seen};
 use super::git;
 use super::pin::Pins;
 use super::report::{GitReport, PinReport, PinState, ProjectReport, ProjectState, Report};
-use crate::ops::parallel;
+use crate::parallel;
 use crate::registry::{Project, Registry};
 
 /// So many engines can be asked at once with the descriptors that any process has (1,024 as a rule).

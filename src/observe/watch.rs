@@ -12,7 +12,7 @@ use agents::os::watch::{Change, Watch};
 use agents::os::{env, fs};
 
 use super::engine::{WATCHDOG_SOCKET, say};
-use super::head::{self, Head};
+use crate::checkout::head::{self, Head};
 use crate::registry::{Project, Registry};
 
 /// Whose folder it is.

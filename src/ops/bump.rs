@@ -9,7 +9,9 @@ use gix::ObjectId;
 
 use super::journal::Bump;
 use super::repo::{self, CARRIER, Look};
-use super::{commit, create, drive};
+use super::{commit, create};
+use crate::checkout::drive;
+use crate::harness::submodule::pin_in;
 use crate::harness::{Mirror, Resolved};
 use crate::registry::{Harness, Project};
 
@@ -263,7 +265,7 @@ fn restore_engine(engine: &Path, bump: &Bump, goal: &str, lock: &Lock) -> Result
 fn head_pin(folder: &Path) -> Result<Option<String>> {
     let repository = repo::open(folder)?;
     let tree = repository.head_tree().map_err(|e| Error::failed(format!("{}: {e}", folder.display())))?;
-    Ok(repo::pin_in(&tree).map(|id| id.to_string()))
+    Ok(pin_in(&tree).map(|id| id.to_string()))
 }
 
 /// The locks that git takes for what we ask of it.

@@ -8,10 +8,11 @@ use agents::contract::layout::{CONFIG_FILE, ENGINE_FOLDER};
 use agents::os::{self, env, git::Git, lock::Lock};
 use gix::ObjectId;
 
+use super::Made;
 use super::journal::Entry;
 use super::repo;
-use super::{Made, drive};
-use crate::harness::submodule::{OWN_URL, gitmodules};
+use crate::checkout::drive;
+use crate::harness::submodule::{OWN_URL, gitmodules, pin_in};
 use crate::harness::{CARRIED, Mirror, Resolved, url};
 use crate::registry::Registry;
 
@@ -89,7 +90,7 @@ pub fn clone(registry: &Registry, url: &str, folder: &Path, partial: &Path, lock
     let repository = repo::open(partial)?;
     let head = repository.head_commit().map_err(|_| Error::failed(format!("{url} has no commit")))?;
     let tree = head.tree().map_err(|e| Error::failed(e.to_string()))?;
-    let pin = repo::pin_in(&tree).ok_or_else(|| no_engine(Path::new(url)))?;
+    let pin = pin_in(&tree).ok_or_else(|| no_engine(Path::new(url)))?;
     for name in [".gitmodules", ".gitattributes", ENGINE_FOLDER, CONFIG_FILE, "prompts"] {
         if tree.find_entry(name).is_some_and(|e| e.mode().is_link()) {
             return Err(Error::failed(format!("{url}: {name} is a symlink, so it is not checked out")));

@@ -4,15 +4,12 @@ pub mod bump;
 pub mod commit;
 pub mod create;
 mod dirt;
-pub mod drive;
 mod entries;
 pub use entries::project as new_project;
 pub mod join;
 pub mod journal;
-pub mod parallel;
 pub mod repo;
 pub mod scaffold;
-pub mod trust;
 pub mod undo;
 pub mod update;
 
@@ -21,8 +18,9 @@ use std::path::{Path, PathBuf};
 use agents::cli::{Error, Result, out};
 use agents::os::{self, fs::Found, lock::Lock};
 
+use crate::checkout::trust;
 use crate::registry::edit::Edit;
-use crate::registry::{self, Project, Registry};
+use crate::registry::{self, Project, Registry, text_id};
 use journal::{End, Entry, Intent, Journal, Record};
 
 /// A fleet home that is being changed: its lock is held, and nothing unfinished lies in its journal.
@@ -191,11 +189,6 @@ pub struct Made {
 
 fn is_at(folder: &Path, commit: &str) -> bool {
     repo::open(folder).is_ok_and(|r| r.head_id().is_ok_and(|id| id.to_string() == commit))
-}
-
-/// A text's id as git's blob: short, and the same for the same text.
-fn text_id(text: &str) -> String {
-    gix::objs::compute_hash(gix::hash::Kind::Sha1, gix::objs::Kind::Blob, text.as_bytes()).map(|id| id.to_string()).unwrap_or_default()
 }
 
 /// A path as it was given on the command line, made absolute; `~` is expanded by the shell, but a registry may hold it.

@@ -7,7 +7,7 @@ use agents::contract::layout::ENGINE_FOLDER;
 use agents::os::{self, fs::Found, git::Git, lock::Lock};
 use gix::ObjectId;
 
-use crate::harness::submodule::{OWN_URL, gitmodules};
+use crate::harness::submodule::{OWN_URL, gitmodules, pin_in};
 use crate::harness::{Mirror, Resolved};
 
 /// The branch that carries the engine's commits in a project whose harness has no URL.
@@ -46,11 +46,6 @@ pub fn open(folder: &Path) -> Result<gix::Repository> {
         return Err(Error::failed(format!("{} is not there", folder.display())));
     }
     gix::open(folder).map_err(|e| wrong(folder, e))
-}
-
-/// What a tree records under `engine`, if that is a submodule.
-pub fn pin_in(tree: &gix::Tree<'_>) -> Option<ObjectId> {
-    tree.find_entry(ENGINE_FOLDER).filter(|e| e.mode().is_commit()).map(|e| e.object_id())
 }
 
 /// Looks, and changes nothing.

@@ -6,7 +6,9 @@ use agents::cli::{Error, Result};
 use agents::os::{self, git::Git};
 
 use super::journal::{Bump, End, Intent, Record};
-use super::{Home, drive, entries, repo, text_id, update};
+use super::{Home, entries, repo, update};
+use crate::checkout::drive;
+use crate::registry::text_id;
 
 /// The operation that `undo` would reverse: the last that did something, was not reversed, and is not itself a reversal.
 pub fn candidate(records: &[Record]) -> Option<&Record> {

@@ -8,8 +8,10 @@ use gix::ObjectId;
 
 use super::bump::{self, Allowed, Goal, Planned};
 use super::journal::{Bump, End, Intent};
-use super::{Home, drive, entries, parallel, trust};
+use super::{Home, entries};
+use crate::checkout::{drive, trust};
 use crate::harness::{Mirror, Resolved, cache};
+use crate::parallel;
 use crate::registry::edit::Edit;
 use crate::registry::{Harness, Project, Registry};
 

@@ -337,3 +337,8 @@ mod edit_tests;
 mod save_tests;
 #[cfg(test)]
 mod tests;
+
+/// A text's id as git's blob: short, and the same for the same text.
+pub fn text_id(text: &str) -> String {
+    gix::objs::compute_hash(gix::hash::Kind::Sha1, gix::objs::Kind::Blob, text.as_bytes()).map(|id| id.to_string()).unwrap_or_default()
+}

@@ -15,6 +15,7 @@ use super::check::{Finding, Places, Severity, Spot};
 use super::{BUILT_IN_HARNESS, Harness, Project, Registry, Secrets};
 use crate::harness::submodule;
 use crate::harness::{Mirror, Resolved, mirror};
+use crate::parallel;
 
 /// Everything wrong with a registry and with what it speaks of, in the file's order. An error only where the file cannot be read.
 pub fn validate(path: &Path) -> Result<Vec<Finding>> {
@@ -28,7 +29,7 @@ pub fn validate(path: &Path) -> Result<Vec<Finding>> {
     let places = Places::new(&registry.path, &registry.text);
     let mut mirrors = Mirrors::default();
     let mut folders: BTreeMap<PathBuf, &Project> = BTreeMap::new();
-    for (number, (project, seen)) in registry.projects.iter().zip(each(&registry.projects, look)).enumerate() {
+    for (number, (project, seen)) in registry.projects.iter().zip(parallel::each(&registry.projects, look)).enumerate() {
         let of = format!("project {}", project.name);
         if wrong.contains(&of) {
             continue;
@@ -182,8 +183,7 @@ fn pin(folder: &Path) -> Result<ObjectId, Said> {
         .map_err(|_| wrong(format!("location: {shown} is not a git repository"), "git init there, or correct the location"))?;
     let tree = repository.head_commit().ok().and_then(|c| c.tree().ok());
     let tree = tree.ok_or_else(|| wrong(format!("location: {shown} has no commit yet, so nothing is pinned"), "commit something first"))?;
-    let entry = tree.find_entry(ENGINE_FOLDER).filter(|e| e.mode().is_commit());
-    entry.map(|e| e.object_id()).ok_or_else(|| {
+    submodule::pin_in(&tree).ok_or_else(|| {
         wrong(format!("location: in {shown}, HEAD records no submodule {ENGINE_FOLDER}/"), "is the commit with the engine on this branch?")
     })
 }
@@ -320,14 +320,4 @@ impl Mirrors {
 
 fn short(id: &str) -> &str {
     id.get(..9).unwrap_or(id)
-}
-
-/// `f` of each, on as many threads as there are processors, in the items' order.
-fn each<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = items.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = items.chunks(share).map(|part| scope.spawn(|| part.iter().map(&f).collect::<Vec<_>>())).collect();
-        parts.into_iter().flat_map(|part| part.join().expect("a look at a project does not panic")).collect()
-    })
 }

@@ -12,8 +12,8 @@ use agents::os::fs;
 use agents::os::lock::Lock;
 use serde::{Deserialize, Serialize};
 
-use crate::observe::head;
-use crate::registry::{Project, Registry};
+use super::head;
+use crate::registry::{Project, Registry, text_id};
 
 /// What was trusted, by folder.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ fn read(home: &Path) -> Result<Record> {
 fn content(project: &Project, folder: &Path) -> Result<Trusted> {
     let config = fs::read_if_there(&folder.join(&project.config))?.unwrap_or_default();
     let engine = head::read(&folder.join(ENGINE_FOLDER)).commit().map(|c| c.to_string()).unwrap_or_default();
-    Ok(Trusted::Content { config: super::text_id(&config), engine })
+    Ok(Trusted::Content { config: text_id(&config), engine })
 }
 
 fn key(folder: &Path) -> String {
