@@ -12,6 +12,7 @@ use crate::contract::status::{AgentStatus, EngineStatus};
 use crate::error::{Error, Result};
 use crate::os::clock::monotonic;
 use crate::os::socket::{Frame, Stream};
+use crate::os::succession;
 
 /// What a daemon answers from memory.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -64,7 +65,7 @@ pub(super) fn status_of(stream: &mut Stream) -> Result<EngineStatus> {
     queue(stream, WATCHDOG, &ToWatchdog::Status)?;
     match answer(stream, WATCHDOG, AT_ONCE)? {
         FromWatchdog::Status { status } => Ok(status),
-        FromWatchdog::Settled { .. } => Err(strange(WATCHDOG)),
+        FromWatchdog::Settled { .. } | FromWatchdog::Upgraded { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
     }
 }
@@ -74,7 +75,19 @@ pub(super) fn settle(stream: &mut Stream, message: &ToWatchdog) -> Result<Vec<Ag
     queue(stream, WATCHDOG, message)?;
     match answer(stream, WATCHDOG, SETTLED)? {
         FromWatchdog::Settled { sessions } => Ok(sessions),
-        FromWatchdog::Status { .. } => Err(strange(WATCHDOG)),
+        FromWatchdog::Status { .. } | FromWatchdog::Upgraded { .. } => Err(strange(WATCHDOG)),
+        FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
+    }
+}
+
+/// Makes the watchdog and all hosts become the program that runs this command; how many hosts there are. An error: why they go on as they are.
+pub(super) fn upgrade(stream: &mut Stream) -> Result<usize> {
+    let message = serde_json::to_vec(&ToWatchdog::Upgrade).map_err(|e| Error::failed(e.to_string()))?;
+    stream.queue(JSON, &message, vec![succession::own_program()?]);
+    stream.flush_by(monotonic() + AT_ONCE).map_err(|e| silent(stream, WATCHDOG, &e))?;
+    match answer(stream, WATCHDOG, SETTLED)? {
+        FromWatchdog::Upgraded { hosts } => Ok(hosts),
+        FromWatchdog::Status { .. } | FromWatchdog::Settled { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
     }
 }
@@ -109,7 +122,9 @@ pub(super) fn report(layout: &Layout, session: &str) -> Result<AgentStatus> {
     match answer(&mut stream, &who(session), AT_ONCE)? {
         FromHost::Report { status, .. } => Ok(*status),
         FromHost::Failed { reason } => Err(Error::failed(reason)),
-        FromHost::Taken | FromHost::Done | FromHost::Detached { .. } => Err(strange(&who(session))),
+        FromHost::Taken | FromHost::Done | FromHost::Detached { .. } | FromHost::Upgraded | FromHost::NotUpgraded { .. } => {
+            Err(strange(&who(session)))
+        }
     }
 }
 
@@ -123,7 +138,7 @@ pub(super) fn send(layout: &Layout, session: &str, text: String, submit: bool, l
             Err(Error::failed(format!("session {session} has not taken the text: {reason}")).hint(format!("agents capture {session}")))
         }
         FromHost::Detached { reason } => Err(Error::failed(format!("session {session} has not taken the text: {reason}"))),
-        FromHost::Report { .. } | FromHost::Done => Err(strange(&who(session))),
+        FromHost::Report { .. } | FromHost::Done | FromHost::Upgraded | FromHost::NotUpgraded { .. } => Err(strange(&who(session))),
     }
 }
 

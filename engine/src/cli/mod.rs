@@ -21,6 +21,7 @@ mod send;
 mod status;
 mod transcript;
 mod up;
+mod upgrade;
 mod why;
 
 use std::path::PathBuf;

@@ -103,7 +103,7 @@ fn watch(place: &Place, json: bool) -> Result<()> {
         while let Ok(frame) = stream.next_by(clock::monotonic() + FOREVER) {
             match serde_json::from_slice(&frame.payload) {
                 Ok(FromWatchdog::Status { status }) => show(&look::complete(status, &place.declared()), json),
-                Ok(FromWatchdog::Settled { .. } | FromWatchdog::Failed { .. }) => {}
+                Ok(FromWatchdog::Settled { .. } | FromWatchdog::Failed { .. } | FromWatchdog::Upgraded { .. }) => {}
                 Err(e) => return Err(Error::failed(format!("the watchdog sends what is not understood here: {e}"))),
             }
         }

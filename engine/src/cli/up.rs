@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::out::{self, Table, Text, Tone};
 use super::place::{command_lock, unknown};
-use super::{Context, ask, status};
+use super::{Context, ask, status, upgrade};
 use crate::contract::control::ToWatchdog;
 use crate::contract::layout::Layout;
 use crate::contract::records::Launch;
@@ -23,10 +23,13 @@ pub(super) struct Args {
     /// Agents' names; without any, all of agents.toml
     #[arg(value_name = "AGENT")]
     agents: Vec<String>,
+    /// Where the engine runs already and is another one, let it go on; without this, it is replaced while its agents run
+    #[arg(long)]
+    no_live: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
-    bring(context, &args.agents, "up", |sessions| ToWatchdog::Settle { sessions })
+    bring(context, &args.agents, "up", !args.no_live, |sessions| ToWatchdog::Settle { sessions })
 }
 
 /// Set in a session's metadata before its agent is first started: from then on its conversation is resumed, also after a boot.
@@ -35,7 +38,14 @@ const STARTED_AT: &str = "startedAt";
 const RUNTIME: &str = "pty";
 
 /// Brings these agents up, all where none is named, in the way that `message` asks for. What could not be started is named, the rest is up.
-pub(super) fn bring(context: &Context, words: &[String], command: &str, message: impl Fn(Vec<String>) -> ToWatchdog) -> Result<()> {
+/// `live`: daemons of another engine are replaced first.
+pub(super) fn bring(
+    context: &Context,
+    words: &[String],
+    command: &str,
+    live: bool,
+    message: impl Fn(Vec<String>) -> ToWatchdog,
+) -> Result<()> {
     let project = Project::find(&context.folder)?;
     let layout = &project.layout;
     instance::prepare(&project)?;
@@ -64,6 +74,9 @@ pub(super) fn bring(context: &Context, words: &[String], command: &str, message:
     let mut settled = vec![];
     if !sessions.is_empty() {
         let mut watchdog = start::watchdog(layout)?;
+        if live {
+            errors.extend(upgrade::when_other(&mut watchdog).err());
+        }
         settled = ask::settle(&mut watchdog, &message(sessions.iter().map(|m| m.session.clone()).collect()))?;
     }
     forget_never_started(&project, sessions, &metas, &settled)?;

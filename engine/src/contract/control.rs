@@ -36,6 +36,8 @@ pub enum ToHost {
     Restart,
     /// Answer: `Report`.
     Status,
+    /// Become the program whose open file comes along. Answer: `Upgraded` by that program, or `NotUpgraded`.
+    Upgrade,
 }
 
 /// From a host.
@@ -53,6 +55,12 @@ pub enum FromHost {
         reason: String,
     },
     Failed {
+        reason: String,
+    },
+    /// This is the program that the host was to become.
+    Upgraded,
+    /// The host goes on as it was.
+    NotUpgraded {
         reason: String,
     },
 }
@@ -73,13 +81,25 @@ pub enum ToWatchdog {
     End { sessions: Vec<String> },
     /// Restart these sessions' agents; also those that are `failing`. Answer: `Settled`.
     Restart { sessions: Vec<String> },
+    /// Make all hosts and the watchdog itself become the program whose open file comes along; agents notice nothing. Answer: `Upgraded` or `Failed`.
+    Upgrade,
 }
 
 /// From the watchdog.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum FromWatchdog {
-    Status { status: EngineStatus },
-    Settled { sessions: Vec<AgentStatus> },
-    Failed { reason: String },
+    Status {
+        status: EngineStatus,
+    },
+    Settled {
+        sessions: Vec<AgentStatus>,
+    },
+    Failed {
+        reason: String,
+    },
+    /// This is the program that was to take over, with this many hosts.
+    Upgraded {
+        hosts: usize,
+    },
 }

@@ -3,6 +3,7 @@
 //! Shapes only. What reads them decides; what writes them is in `store` and `drive`.
 
 pub mod control;
+pub mod handover;
 pub mod layout;
 pub mod manifest;
 pub mod records;

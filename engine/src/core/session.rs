@@ -110,7 +110,7 @@ pub struct Session {
     /// The last resume came to nothing at once: the next agent is started anew.
     pub anew: bool,
     /// How the last agent was started.
-    resumed: bool,
+    pub resumed: bool,
     /// A start names its conversation, so that one which exists is never lost by it.
     pub named: bool,
     pub policy: Policy,

@@ -1,5 +1,6 @@
 //! The daemons: they perform what `core` decides and feed back what came of it.
 
+mod handover;
 pub mod host;
 pub mod start;
 pub mod watchdog;
@@ -23,10 +24,16 @@ pub fn daemon(args: &[String]) -> Option<Result<()>> {
         return Some(Err(Error::usage(format!("`agents {verb}` is started by the engine itself")).hint("agents up")));
     };
     let layout = crate::contract::layout::Layout::from_folders(data.as_ref(), runtime.as_ref());
-    Some(match (verb, value("--session")) {
-        (start::WATCHDOG, _) => watchdog::main(layout),
-        (_, Some(session)) => host::main(layout, session, args.iter().any(|a| a == "--terminal")),
-        (_, None) => Err(Error::usage("`agents host` is started by the engine itself").hint("agents up")),
+    let tries = args.iter().any(|a| a == handover::TRY);
+    let record = value(handover::TAKE_OVER).and_then(|n| n.parse::<i32>().ok());
+    Some(match (verb, value("--session"), record) {
+        (start::WATCHDOG, ..) if tries => watchdog::handover::try_out(),
+        (start::WATCHDOG, _, Some(record)) => watchdog::handover::main(layout, record),
+        (start::WATCHDOG, _, None) => watchdog::main(layout),
+        (_, Some(_), _) if tries => host::handover::try_out(),
+        (_, Some(session), Some(record)) => host::handover::main(layout, session, record),
+        (_, Some(session), None) => host::main(layout, session, args.iter().any(|a| a == "--terminal")),
+        (_, None, _) => Err(Error::usage("`agents host` is started by the engine itself").hint("agents up")),
     })
 }
 

@@ -14,7 +14,7 @@ use crate::os::socket::{Listener, Stream};
 pub const WATCHDOG: &str = "watchdog";
 pub const HOST: &str = "host";
 
-fn args(verb: &str, layout: &Layout) -> Vec<std::ffi::OsString> {
+pub(super) fn args(verb: &str, layout: &Layout) -> Vec<std::ffi::OsString> {
     vec![verb.into(), "--data".into(), layout.data.clone().into(), "--runtime".into(), layout.runtime.clone().into()]
 }
 

@@ -2,12 +2,15 @@
 //!
 //! It answers for the whole project from what the hosts have told it, so one connection tells the state of all sessions.
 
+pub(super) mod handover;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use jiff::Timestamp;
 use rustix::event::PollFlags;
 
+use self::handover::Upgrade;
 use super::{interest, jitter, start, wait};
 use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
 use crate::contract::layout::Layout;
@@ -40,6 +43,8 @@ struct Client {
     subscribed: bool,
     /// Is told when these have come to rest.
     settling: Option<Vec<String>>,
+    /// Is told what came of the upgrade.
+    upgrading: bool,
     gone: bool,
 }
 
@@ -55,53 +60,67 @@ struct Watchdog {
     actions: Vec<Action>,
     /// Somebody is to be told of a change.
     changed: bool,
+    /// Another program is to take over.
+    upgrade: Option<Upgrade>,
 }
 
 /// The watchdog's whole life. Descriptor 3 is its lock, 4 its listening socket.
 pub fn main(layout: Layout) -> Result<()> {
     let foreign = || Error::usage("`agents watchdog` is started by the engine itself").hint("agents up");
     // SAFETY: `start::spawn_watchdog` promises these descriptors, and nothing else in this process has touched them.
-    let (_lock, listener) = unsafe {
+    let (lock, listener) = unsafe {
         let lock = Lock::from_fd(process::inherited_fd(3).map_err(|_| foreign())?);
         (lock, Listener::from_fd(process::inherited_fd(4).map_err(|_| foreign())?)?)
     };
     process::set_name("watchdog");
-    let project = layout.instance.strip_prefix(&format!("{}-", layout.hash)).unwrap_or(&layout.instance).to_owned();
-    let mut watchdog = Watchdog {
-        layout,
-        project,
-        since: now(),
-        descriptors: process::raise_descriptor_limit(),
-        watch: Watch::default(),
-        links: BTreeMap::new(),
-        clients: vec![],
-        actions: vec![],
-        changed: false,
-    };
+    let mut watchdog = Watchdog::new(layout, now());
     watchdog.log("watchdog", "", "started");
     for meta in store::meta::list(&watchdog.layout)? {
         watchdog.consider(&meta);
     }
     watchdog.work();
     // Whoever started it for a reason is in the socket's queue by now or comes before the first pause.
-    let mut asked = false;
-    // Those who only watch do not keep it: they wait for the next one by themselves.
-    while !(asked && watchdog.watch.is_idle() && watchdog.clients.iter().all(|c| c.subscribed)) {
-        asked |= watchdog.turn(&listener)?;
-    }
-    watchdog.log("watchdog", "", "nothing is wanted any more");
-    fs::remove_file(&watchdog.layout.watchdog_socket())?;
-    Ok(())
+    watchdog.live(&lock, &listener, false)
 }
 
 impl Watchdog {
+    fn new(layout: Layout, since: Timestamp) -> Watchdog {
+        let project = layout.instance.strip_prefix(&format!("{}-", layout.hash)).unwrap_or(&layout.instance).to_owned();
+        Watchdog {
+            layout,
+            project,
+            since,
+            descriptors: process::raise_descriptor_limit(),
+            watch: Watch::default(),
+            links: BTreeMap::new(),
+            clients: vec![],
+            actions: vec![],
+            changed: false,
+            upgrade: None,
+        }
+    }
+
+    /// Until nothing is wanted any more, or another program takes over. `asked`: somebody has wanted something of it.
+    fn live(mut self, lock: &Lock, listener: &Listener, mut asked: bool) -> Result<()> {
+        // Those who only watch do not keep it: they wait for the next one by themselves.
+        while !(asked && self.watch.is_idle() && self.clients.iter().all(|c| c.subscribed)) {
+            asked |= self.turn(listener)?;
+            self.upgrade_when_ready(lock, listener);
+        }
+        self.log("watchdog", "", "nothing is wanted any more");
+        fs::remove_file(&self.layout.watchdog_socket())?;
+        Ok(())
+    }
+
     /// Waits for something to happen and deals with it. True once anybody has connected or anything was wanted.
     fn turn(&mut self, listener: &Listener) -> Result<bool> {
         let links: Vec<String> = self.links.iter().filter(|(_, l)| l.stream.is_some()).map(|(s, _)| s.clone()).collect();
         let mut asked = vec![(listener.as_fd(), PollFlags::IN)];
         asked.extend(links.iter().filter_map(|s| self.links[s].stream.as_ref()).map(interest));
         asked.extend(self.clients.iter().map(|c| interest(&c.stream)));
-        let ready = wait(&asked, self.watch.next_deadline())?;
+        asked.extend(self.upgrade.iter().filter_map(Upgrade::fd).map(|fd| (fd, PollFlags::IN)));
+        let due = self.upgrade.as_ref().map(Upgrade::deadline);
+        let ready = wait(&asked, [self.watch.next_deadline(), due].into_iter().flatten().min())?;
         drop(asked);
 
         for (session, ready) in links.iter().zip(&ready[1..]) {
@@ -109,7 +128,7 @@ impl Watchdog {
                 self.hear(session);
             }
         }
-        for (i, ready) in ready[1 + links.len()..].iter().enumerate() {
+        for (i, ready) in ready[1 + links.len()..].iter().take(self.clients.len()).enumerate() {
             if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
                 self.serve(i);
             }
@@ -117,7 +136,7 @@ impl Watchdog {
         if ready[0].contains(PollFlags::IN) {
             while let Some(stream) = listener.accept() {
                 if self.clients.len() < limits::CLIENTS_MAX {
-                    self.clients.push(Client { stream, subscribed: false, settling: None, gone: false });
+                    self.clients.push(Client { stream, subscribed: false, settling: None, upgrading: false, gone: false });
                 }
             }
         }
@@ -268,6 +287,8 @@ impl Watchdog {
                             link.refusal = reason;
                         }
                     }
+                    Ok(FromHost::Upgraded) => self.host_upgraded(session, Ok(())),
+                    Ok(FromHost::NotUpgraded { reason }) => self.host_upgraded(session, Err(reason)),
                     Ok(FromHost::Taken | FromHost::Done | FromHost::Detached { .. }) | Err(_) => {}
                 },
                 Ok(None) => break,
@@ -320,6 +341,7 @@ impl Watchdog {
     fn lost(&mut self, session: &str) {
         let leftovers = self.has_leftovers(session);
         let stopped = *self.watch.host(session) == Host::Stopping;
+        self.host_upgraded(session, Err("it ended meanwhile".into()));
         let Some(link) = self.links.get_mut(session) else { return };
         link.stream = None;
         self.changed = true;
@@ -341,7 +363,7 @@ impl Watchdog {
         loop {
             match self.clients[i].stream.next_frame() {
                 Ok(Some(frame)) => match serde_json::from_slice::<ToWatchdog>(&frame.payload) {
-                    Ok(message) => self.answer(i, message),
+                    Ok(message) => self.answer(i, message, frame.fds.into_iter().next()),
                     Err(_) => self.say(i, &FromWatchdog::Failed { reason: "this engine does not know that request".into() }),
                 },
                 Ok(None) => break,
@@ -356,7 +378,7 @@ impl Watchdog {
         }
     }
 
-    fn answer(&mut self, i: usize, message: ToWatchdog) {
+    fn answer(&mut self, i: usize, message: ToWatchdog, descriptor: Option<OwnedFd>) {
         match message {
             ToWatchdog::Status => {
                 let status = self.status();
@@ -382,6 +404,7 @@ impl Watchdog {
             }
             ToWatchdog::Settle { sessions } => self.settle(i, sessions, false),
             ToWatchdog::Restart { sessions } => self.settle(i, sessions, true),
+            ToWatchdog::Upgrade => self.begin_upgrade(i, descriptor),
         }
     }
 

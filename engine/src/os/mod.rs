@@ -15,5 +15,6 @@ pub mod process;
 pub mod pty;
 pub mod signal;
 pub mod socket;
+pub mod succession;
 pub mod wait;
 pub mod watch;

@@ -272,6 +272,16 @@ pub fn raise_descriptor_limit() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
+/// The limit on descriptors before [`raise_descriptor_limit`], for the program that this process becomes; 0: it was not raised.
+pub fn descriptor_limit_before() -> u64 {
+    DESCRIPTORS_BEFORE.load(Ordering::Relaxed)
+}
+
+/// What [`descriptor_limit_before`] was in the program that this process was: daemons started from here go on to begin with that.
+pub fn remember_descriptor_limit(before: u64) {
+    DESCRIPTORS_BEFORE.store(before, Ordering::Relaxed);
+}
+
 /// Back to the limit on descriptors before [`raise_descriptor_limit`].
 ///
 /// # Safety

@@ -47,6 +47,12 @@ impl Pty {
         Ok(Pty { master, slave, fresh: None })
     }
 
+    /// The terminal whose two ends were handed over.
+    pub fn from_ends(master: OwnedFd, slave: OwnedFd) -> io::Result<Pty> {
+        rustix::io::ioctl_fionbio(&master, true)?;
+        Ok(Pty { master, slave, fresh: None })
+    }
+
     /// Back to how a fresh terminal is (line mode, echo), whatever the last program left.
     pub fn make_sane(&self) -> io::Result<()> {
         let fresh = match &self.fresh {

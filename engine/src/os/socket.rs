@@ -125,6 +125,16 @@ struct Chunk {
     fds: Vec<OwnedFd>,
 }
 
+/// The state of a connection in the middle of its messages.
+#[derive(Debug)]
+pub struct Rest<'a> {
+    /// Read, and not yet a whole frame.
+    pub input: &'a [u8],
+    pub input_fds: Vec<BorrowedFd<'a>>,
+    /// Queued and not yet taken by the peer, with the descriptors that go along.
+    pub output: Vec<(&'a [u8], Vec<BorrowedFd<'a>>)>,
+}
+
 /// What a read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fill {
@@ -176,6 +186,24 @@ impl Stream {
     /// The descriptor alone; what was queued or read is lost.
     pub fn into_fd(self) -> OwnedFd {
         self.fd
+    }
+
+    /// What another program needs to go on with this connection where it stands, beside the descriptor itself.
+    pub fn rest(&self) -> Rest<'_> {
+        Rest {
+            input: &self.input[self.input_start..],
+            input_fds: self.input_fds.iter().map(AsFd::as_fd).collect(),
+            output: self.output.iter().map(|c| (&c.bytes[c.sent..], c.fds.iter().map(AsFd::as_fd).collect())).collect(),
+        }
+    }
+
+    /// A connection that another program has left as its [`Stream::rest`] says.
+    pub fn with_rest(fd: OwnedFd, input: Vec<u8>, input_fds: Vec<OwnedFd>, output: Vec<(Vec<u8>, Vec<OwnedFd>)>) -> io::Result<Stream> {
+        let mut stream = Stream::from_fd(fd)?;
+        (stream.input, stream.input_fds) = (input, input_fds.into());
+        stream.output_bytes = output.iter().map(|(bytes, _)| bytes.len()).sum();
+        stream.output = output.into_iter().map(|(bytes, fds)| Chunk { bytes, sent: 0, fds }).collect();
+        Ok(stream)
     }
 
     /// The peer's process, as the kernel knows it.
@@ -347,6 +375,31 @@ mod tests {
         assert_eq!((got[2].kind, got[2].payload.len(), got[2].fds.len()), (3, 0, 0));
         drop(a);
         assert_eq!(b.fill().unwrap(), Fill::End);
+    }
+
+    #[test]
+    fn a_connection_goes_on_in_the_middle_of_a_message() {
+        let (mut a, mut b) = Stream::pair().unwrap();
+        let big = vec![7u8; 3 << 20];
+        a.queue(1, &big, vec![std::fs::File::open("/dev/null").unwrap().into()]);
+        a.queue(2, b"last", vec![std::fs::File::open("/dev/null").unwrap().into()]);
+        let again = |s: Stream| {
+            let rest = s.rest();
+            let own = |fds: Vec<BorrowedFd<'_>>| fds.into_iter().map(|fd| fd.try_clone_to_owned().unwrap()).collect::<Vec<_>>();
+            let (input, output) = (rest.input.to_vec(), rest.output.into_iter().map(|(bytes, fds)| (bytes.to_vec(), own(fds))).collect());
+            let input_fds = own(rest.input_fds);
+            Stream::with_rest(s.fd, input, input_fds, output).unwrap()
+        };
+        let mut got = vec![];
+        while got.len() < 2 {
+            a.flush().unwrap();
+            b.fill().unwrap();
+            (a, b) = (again(a), again(b));
+            got.extend(b.next_frame().unwrap());
+        }
+        assert_eq!((got[0].payload.len(), got[0].fds.len()), (big.len(), 1));
+        assert_eq!((got[1].payload.as_slice(), got[1].fds.len()), (b"last".as_slice(), 1));
+        assert_eq!(a.queued_bytes(), 0);
     }
 
     #[test]

@@ -121,6 +121,11 @@ impl Recorder {
         &self.modes
     }
 
+    /// The log has gaps that were made before it was opened here.
+    pub fn remember_incomplete(&mut self, reason: String) {
+        self.log.incomplete = Some(reason);
+    }
+
     /// Why the log has gaps, if it has: the disk was full.
     pub fn incomplete(&self) -> Option<&str> {
         self.log.incomplete.as_deref()

@@ -11,3 +11,4 @@ mod lock;
 mod project;
 mod show;
 mod steps;
+mod upgrade;

@@ -81,7 +81,12 @@ impl TestProject {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_agents"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_agents")), args)
+    }
+
+    /// The same by another engine.
+    pub fn command_of(&self, engine: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(engine);
         let root = self.root.path();
         command.args(args).current_dir(&self.folder).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", root.join("home")).env("XDG_RUNTIME_DIR", root.join("run"));

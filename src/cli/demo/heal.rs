@@ -141,7 +141,9 @@ fn answer<T: DeserializeOwned>(stream: &mut Stream, deadline: Duration) -> Resul
 fn next(stream: &mut Stream, deadline: Duration) -> Result<EngineStatus> {
     match answer(stream, deadline)? {
         FromWatchdog::Status { status } => Ok(status),
-        FromWatchdog::Settled { .. } => Err(Error::failed("the watchdog answered something else than was asked")),
+        FromWatchdog::Settled { .. } | FromWatchdog::Upgraded { .. } => {
+            Err(Error::failed("the watchdog answered something else than was asked"))
+        }
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
     }
 }

@@ -29,6 +29,11 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// One that the program before looked after. One that it had adopted and that is gone by now has no descriptor.
+    pub fn taken_over(id: ProcessId, adopted: bool) -> Agent {
+        Agent { id, adopted, end: if adopted { id.open() } else { None } }
+    }
+
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.end.as_ref().map(AsFd::as_fd)
     }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 
+use super::super::handover::{Kept, take_connection};
 use super::Host;
 use crate::contract::control::{BYTES, FromHost, JSON, ToHost};
+use crate::contract::handover;
 use crate::contract::records::Run;
 use crate::contract::status::{AgentStatus, State};
 use crate::core::limits;
@@ -73,6 +75,42 @@ impl Clients {
     fn push(&mut self, stream: Stream, role: Role) {
         self.next += 1;
         self.all.push(Client { id: self.next, stream, role, awaits_rest: false, awaits_end: false, gone: false });
+    }
+
+    /// For the program that this host becomes.
+    pub fn hand_over(&self, kept: &mut Kept) -> Vec<handover::Client> {
+        let held = |c: &Client| handover::Client {
+            id: c.id,
+            connection: kept.connection(&c.stream),
+            role: match c.role {
+                Role::Asker => handover::Role::Asker,
+                Role::Watchdog => handover::Role::Watchdog,
+                Role::Attached { behind, read_only } => handover::Role::Attached { behind, read_only },
+            },
+            awaits_rest: c.awaits_rest,
+            awaits_end: c.awaits_end,
+        };
+        self.all.iter().filter(|c| !c.gone).map(held).collect()
+    }
+
+    /// Those whom the program before has served.
+    pub fn take_over(held: Vec<handover::Client>, last: u64) -> std::io::Result<Clients> {
+        let take = |c: handover::Client| {
+            let role = match c.role {
+                handover::Role::Asker => Role::Asker,
+                handover::Role::Watchdog => Role::Watchdog,
+                handover::Role::Attached { behind, read_only } => Role::Attached { behind, read_only },
+            };
+            let stream = take_connection(c.connection)?;
+            Ok(Client { id: c.id, stream, role, awaits_rest: c.awaits_rest, awaits_end: c.awaits_end, gone: false })
+        };
+        let all = held.into_iter().map(take).collect::<std::io::Result<Vec<Client>>>()?;
+        Ok(Clients { all, next: last })
+    }
+
+    /// The last number that a client was given.
+    pub fn last(&self) -> u64 {
+        self.next
     }
 
     pub fn streams(&self) -> impl Iterator<Item = &Stream> {
@@ -236,6 +274,7 @@ impl Host {
                 self.clients.all[i].awaits_rest = true;
                 self.events.push_back(Event::Restart);
             }
+            ToHost::Upgrade => self.begin_upgrade(id, frame.fds.into_iter().next()),
             ToHost::Status => {
                 let message = FromHost::Report { status: Box::new(self.status()), run: Box::new(self.run_record()) };
                 self.clients.answer(id, &message);

@@ -7,6 +7,7 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use super::{Host, millis};
 use crate::contract::control::FromHost;
+use crate::contract::handover::{self, Bytes};
 use crate::core::limits;
 use crate::os::clock::monotonic;
 
@@ -44,6 +45,34 @@ impl Deliveries {
         {
             first.look_at = first.look_at.min(monotonic() + LOOK_FIRST);
         }
+    }
+
+    /// For the program that this host becomes.
+    pub fn hand_over(&self) -> Vec<handover::Delivery> {
+        let held = |d: &Delivery| handover::Delivery {
+            client: d.client,
+            pieces: d.pieces.iter().cloned().map(Bytes).collect(),
+            typed: d.typed,
+            timeout_us: d.timeout.as_micros() as u64,
+            deadline_us: d.deadline.map(|t| t.as_micros() as u64),
+            lost: d.lost,
+        };
+        self.queue.iter().map(held).collect()
+    }
+
+    /// What the program before was typing.
+    pub fn take_over(held: Vec<handover::Delivery>) -> Deliveries {
+        let take = |d: handover::Delivery| Delivery {
+            client: d.client,
+            pieces: d.pieces.into_iter().map(|p| p.0).collect(),
+            typed: d.typed,
+            timeout: Duration::from_micros(d.timeout_us),
+            deadline: d.deadline_us.map(Duration::from_micros),
+            look_at: monotonic(),
+            interval: LOOK_FIRST,
+            lost: d.lost,
+        };
+        Deliveries { queue: held.into_iter().map(take).collect() }
     }
 
     pub fn agent_ended(&mut self) {

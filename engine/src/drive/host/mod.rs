@@ -6,6 +6,7 @@ mod agent;
 mod cause;
 mod clients;
 mod deliver;
+pub(super) mod handover;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +19,7 @@ use self::agent::Agent;
 use self::cause::Cause;
 use self::clients::Clients;
 use self::deliver::Deliveries;
+use self::handover::Upgrade;
 use super::{interest, jitter, millis, start, wait};
 use crate::contract::layout::Layout;
 use crate::contract::records::{Event as Record, Launch, Run};
@@ -67,6 +69,8 @@ struct Host {
     /// When to see whether the watchdog that was lost has been replaced.
     watchdog_due: Option<Duration>,
     quit: bool,
+    /// Another program is to take over.
+    upgrade: Option<Upgrade>,
     /// Events that are not written yet: the agent comes first.
     noted: Vec<Record>,
 }
@@ -81,7 +85,7 @@ pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
     };
     process::set_name(&format!("host {id}"));
     let mut watchdog = Stream::from_fd(watchdog)?;
-    let Some(_lock) = Lock::try_take(&layout.host_lock(id))? else {
+    let Some(lock) = Lock::try_take(&layout.host_lock(id))? else {
         clients::refuse(&mut watchdog, "another host has this session");
         return Ok(());
     };
@@ -97,11 +101,7 @@ pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
     };
     host.clients.add_watchdog(watchdog);
     host.work();
-    while !host.quit {
-        host.turn(&listener, &signals)?;
-    }
-    host.farewell();
-    Ok(())
+    host.live(&lock, &listener, &signals)
 }
 
 impl Host {
@@ -116,9 +116,8 @@ impl Host {
         };
         let size = crate::os::pty::size(&pty.master).unwrap_or(launch.size);
         let recorder = Recorder::open(&layout.log(id), size)?;
-        let mut session = Session::new(policy(&launch), launch.heal, millis(launch.grace_ms));
-        let (mut state, mut since, mut reason) = (State::Starting, now(), String::new());
-        session.named = launch.named;
+        let mut host = Host::new(layout, id, launch, pty, recorder);
+        let (launch, session) = (&host.launch, &mut host.session);
         session.started = launch.started;
         session.lasting = launch.started && !launch.named;
         if let Some(run) = &record {
@@ -127,9 +126,17 @@ impl Host {
             session.deaths = Deaths::from_record(run.deaths_ms.iter().map(|ms| millis(*ms)));
             session.heals = run.heals;
             session.started |= run.started;
-            (state, since, reason) = (run.state, run.since, run.reason.clone());
+            (host.state, host.since, host.reason) = (run.state, run.since, run.reason.clone());
         }
-        let mut host = Host {
+        let first = host.first_event(record.as_ref(), meta, adoptable)?;
+        host.events.push_back(first);
+        Ok(host)
+    }
+
+    /// A host that has not looked around yet.
+    fn new(layout: Layout, id: &str, launch: Launch, pty: Pty, recorder: Recorder) -> Host {
+        let session = Session { named: launch.named, ..Session::new(policy(&launch), launch.heal, millis(launch.grace_ms)) };
+        Host {
             launch,
             session,
             pty,
@@ -143,19 +150,27 @@ impl Host {
             clients: Clients::default(),
             deliveries: Deliveries::default(),
             input: VecDeque::new(),
-            state,
-            since,
-            reason,
+            state: State::Starting,
+            since: now(),
+            reason: String::new(),
             cause: None,
             watchdog_due: None,
             quit: false,
+            upgrade: None,
             noted: vec![],
             id: id.to_owned(),
             layout,
-        };
-        let first = host.first_event(record.as_ref(), meta, adoptable)?;
-        host.events.push_back(first);
-        Ok(host)
+        }
+    }
+
+    /// Until it is to end, or another program takes over.
+    fn live(mut self, lock: &Lock, listener: &Listener, signals: &OwnedFd) -> Result<()> {
+        while !self.quit {
+            self.turn(listener, signals)?;
+            self.upgrade_when_ready(lock, listener);
+        }
+        self.farewell();
+        Ok(())
     }
 
     /// What this host finds: a living agent, a given-up one, one to end, or nothing.
@@ -189,13 +204,17 @@ impl Host {
         }
     }
 
+    /// When something is due although nothing happens.
+    fn next_deadline(&self) -> Option<Duration> {
+        let cause = self.cause.as_ref().and_then(Cause::next_deadline);
+        let upgrade = self.upgrade.as_ref().map(Upgrade::deadline);
+        let due = [self.session.next_deadline(), self.watchdog_due, self.deliveries.next_deadline(), self.look_again, cause, upgrade];
+        due.into_iter().flatten().min()
+    }
+
     /// Waits for something to happen, and deals with it.
     fn turn(&mut self, listener: &Listener, signals: &OwnedFd) -> Result<()> {
-        let cause_due = self.cause.as_ref().and_then(Cause::next_deadline);
-        let deadline = [self.session.next_deadline(), self.watchdog_due, self.deliveries.next_deadline(), self.look_again, cause_due]
-            .into_iter()
-            .flatten()
-            .min();
+        let deadline = self.next_deadline();
         let typing = if self.input.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut asked =
             vec![(listener.as_fd(), PollFlags::IN), (signals.as_fd(), PollFlags::IN), (self.pty.master.as_fd(), PollFlags::IN | typing)];
@@ -204,6 +223,7 @@ impl Host {
         }
         asked.extend(self.ending.iter().map(|(_, fd)| (fd.as_fd(), PollFlags::IN)));
         asked.extend(self.cause.iter().filter_map(Cause::descriptor).map(|fd| (fd, PollFlags::IN)));
+        asked.extend(self.upgrade.iter().map(|upgrade| (upgrade.fd(), PollFlags::IN)));
         let first_client = asked.len();
         asked.extend(self.clients.streams().map(interest));
         let ready = wait(&asked, deadline)?;

@@ -1,0 +1,48 @@
+//! Making what runs go on as the engine that runs this command.
+
+use super::{ask, out};
+use crate::contract::status::{EngineStatus, EngineVersion};
+use crate::error::{Error, Result};
+use crate::os::socket::Stream;
+use crate::os::succession;
+
+/// Replaces the daemons where they are of another engine; agents and whoever is connected notice nothing.
+pub(super) fn when_other(watchdog: &mut Stream) -> Result<()> {
+    let running = ask::status_of(watchdog)?;
+    let own = crate::engine_version();
+    if !is_other(&running, &own) {
+        return Ok(());
+    }
+    let hosts = ask::upgrade(watchdog).map_err(|e| refused(&running.engine, &own, e))?;
+    let sessions = if hosts == 1 { "session" } else { "sessions" };
+    out::say(format!(
+        "engine {} took over from {}; {hosts} {sessions} kept as they were",
+        named(&own, &running.engine),
+        named(&running.engine, &own)
+    ));
+    Ok(())
+}
+
+/// Two trees tell it; where one of them is not known, the program files do.
+fn is_other(running: &EngineStatus, own: &EngineVersion) -> bool {
+    let trees = [&running.engine.tree, &own.tree];
+    if running.engine.version == own.version && trees.iter().all(|t| !t.is_empty()) {
+        return running.engine.tree != own.tree;
+    }
+    let daemon = running.watchdog.as_ref().map(|w| w.pid);
+    daemon.and_then(succession::runs_own_program).is_some_and(|same| !same)
+}
+
+/// By its version; where the other one has the same, with its tree.
+fn named(engine: &EngineVersion, other: &EngineVersion) -> String {
+    match engine.tree.get(..12) {
+        Some(tree) if engine.version == other.version => format!("{} ({tree})", engine.version),
+        _ => engine.version.clone(),
+    }
+}
+
+fn refused(running: &EngineVersion, own: &EngineVersion, error: Error) -> Error {
+    let (before, after) = (named(running, own), named(own, running));
+    let refused = Error::failed(format!("engine {before} goes on, as {after} could not take over")).because(&error.message);
+    refused.hint("nothing was stopped; `agents down`, then `agents up`, starts all anew and resumes what can be resumed")
+}
