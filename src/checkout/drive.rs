@@ -4,8 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use agents::cli::{Error, Result};
+use agents::contract::control::{FromWatchdog, JSON, ToWatchdog};
 use agents::contract::layout::{ENGINE_FOLDER, Layout};
 use agents::contract::manifest::{Commands, MANIFEST_FILE, Manifest};
+use agents::contract::status::EngineStatus;
+use agents::os::socket::Stream;
 use agents::os::{self, lock::Lock, process};
 
 use crate::harness::CARRIED;
@@ -13,6 +16,9 @@ use crate::registry::Harness;
 
 /// How long a command of an engine's may take: a first run may have to build the engine.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+/// How long a watchdog may take to say how it is.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The manifest of the engine that is checked out, if it has one.
 pub fn manifest(folder: &Path) -> Result<Option<Manifest>> {
@@ -26,6 +32,8 @@ pub fn commands(harness: &Harness, folder: &Path) -> Result<Commands> {
     let stated = manifest(folder)?.map(|m| m.commands).unwrap_or_default();
     Ok(Commands {
         up: harness.up.clone().or(stated.up),
+        // Who drives the engine in a way of their own has not said how this goes.
+        upgrade: stated.upgrade.filter(|_| harness.up.is_none()),
         down: harness.down.clone().or(stated.down),
         status: harness.status.clone().or(stated.status),
         check: harness.check.clone().or(stated.check),
@@ -53,6 +61,28 @@ fn output(argv: &[String], folder: &Path) -> std::io::Result<process::Output> {
         *program = folder.join(&*program).display().to_string();
     }
     process::run(&process::Run { argv: &argv, folder: Some(folder), env: &[], timeout: Some(COMMAND_TIMEOUT) })
+}
+
+/// Whether a harness's own status command says that the project is up; true where it has none.
+pub fn says_up(harness: &Harness, folder: &Path) -> Result<bool> {
+    let Some(argv) = commands(harness, folder)?.status else { return Ok(true) };
+    Ok(output(&argv, folder).is_ok_and(|o| o.code == 0))
+}
+
+/// What the project's watchdog says; none where none runs, or where the engine speaks otherwise.
+pub fn ask(folder: &Path) -> Result<Option<EngineStatus>> {
+    let folder = os::fs::canonical(folder)?;
+    let layout = Layout::new(&folder, "project", &os::env::agents_home(), &os::env::agents_runtime());
+    let Ok(mut stream) = Stream::connect(&layout.watchdog_socket()) else { return Ok(None) };
+    let silent = |e: std::io::Error| Error::failed("its watchdog does not answer").because(e);
+    let deadline = os::clock::monotonic() + ANSWER;
+    stream.queue(JSON, &serde_json::to_vec(&ToWatchdog::Status).unwrap_or_default(), vec![]);
+    stream.flush_by(deadline).map_err(silent)?;
+    let frame = stream.next_by(deadline).map_err(silent)?;
+    match serde_json::from_slice(&frame.payload) {
+        Ok(FromWatchdog::Status { status }) => Ok(Some(status)),
+        Ok(_) | Err(_) => Err(Error::failed("its watchdog answers something else than was asked")),
+    }
 }
 
 /// Whether the project runs: its watchdog's lock says so, or its status command does.

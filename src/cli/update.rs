@@ -7,7 +7,8 @@ use super::Context;
 use crate::ops::Home;
 use crate::ops::bump::Allowed;
 use crate::ops::journal::Bump;
-use crate::ops::update::{self, Asked, Outcome, Plan};
+use crate::ops::live::Went;
+use crate::ops::update::{self, Asked, Outcome, Plan, Way};
 use crate::registry::{Registry, Select};
 
 /// Move projects' engine pins to another tag, branch or commit
@@ -32,6 +33,12 @@ pub struct Args {
     /// Take a tag that names another commit than when it was recorded
     #[arg(long)]
     pub allow_moved: bool,
+    /// So many projects first, running ones before others; the rest only if these are well then. Who is not well goes back to the engine it had
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub canary: Option<u16>,
+    /// Restart what runs, instead of letting the new engine take over while agents run
+    #[arg(long)]
+    pub no_live: bool,
 }
 
 /// Updates, or says what would be done. Every project that can be updated is; what failed is named at the end.
@@ -44,9 +51,10 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     if args.dry_run {
         return preview(&plan);
     }
+    let way = Way { live: !args.no_live, canary: args.canary.map(usize::from) };
     let lines: Vec<(String, String)> = plan.bumps.iter().map(|b| (b.name.clone(), arrow(&plan, b))).collect();
     let (already, bar) = (plan.already.len() + plan.unrecorded.len(), progress(plan.bumps.len()));
-    let outcome = update::perform(&mut home, plan, None, |name| {
+    let outcome = update::perform(&mut home, plan, way, None, |name| {
         bar.set_message(name.to_owned());
         bar.inc(1);
     })?;
@@ -98,8 +106,16 @@ fn progress(steps: usize) -> ProgressBar {
 fn tell(outcome: &Outcome, lines: &[(String, String)], already: usize) {
     for bump in &outcome.done {
         let arrow = lines.iter().find(|(name, _)| *name == bump.name).map_or("", |(_, arrow)| arrow);
-        let restarted = if outcome.restarted.contains(&bump.name) { "; restarted, agents resume" } else { "" };
-        out::say(format!("updated {}: {arrow}{restarted}", bump.name));
+        let went = match outcome.went.get(&bump.name) {
+            Some(Went::Kept(1)) => "; 1 agent kept".to_owned(),
+            Some(Went::Kept(agents)) => format!("; {agents} agents kept"),
+            Some(Went::Restarted) => "; restarted, agents resume".to_owned(),
+            Some(Went::AtRest) | None => String::new(),
+        };
+        out::say(format!("updated {}: {arrow}{went}", bump.name));
+    }
+    if !outcome.left.is_empty() {
+        out::say(format!("left as they are: {}", outcome.left.join(", ")));
     }
     if already > 0 {
         out::say(format!("{already} {} there already", if already == 1 { "project is" } else { "projects are" }));

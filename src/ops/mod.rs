@@ -8,6 +8,7 @@ mod entries;
 pub use entries::project as new_project;
 pub mod join;
 pub mod journal;
+pub mod live;
 pub mod repo;
 pub mod scaffold;
 pub mod undo;

@@ -109,7 +109,7 @@ pub fn perform(home: &mut Home, record: &Record, way: Way) -> Result<Vec<Error>>
             running.end(End::Done)?;
             Ok(vec![])
         }
-        Way::Pins(plan) => Ok(update::perform(home, plan, Some(record.number), |_| {})?.failed),
+        Way::Pins(plan) => Ok(update::perform(home, plan, update::Way::default(), Some(record.number), |_| {})?.failed),
     }
 }
 

@@ -8,6 +8,7 @@ use gix::ObjectId;
 
 use super::bump::{self, Allowed, Goal, Planned};
 use super::journal::{Bump, End, Intent};
+use super::live::{self, Went};
 use super::{Home, entries};
 use crate::checkout::{drive, trust};
 use crate::harness::{Mirror, Resolved, cache};
@@ -21,6 +22,21 @@ pub struct Asked {
     /// The same for all; `None`: each project's own.
     pub reference: Option<String>,
     pub allowed: Allowed,
+}
+
+/// How running projects come to their new engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    /// While their agents run, where the engine can.
+    pub live: bool,
+    /// So many projects first; the others only if these are well then.
+    pub canary: Option<usize>,
+}
+
+impl Default for Way {
+    fn default() -> Way {
+        Way { live: true, canary: None }
+    }
 }
 
 /// A harness at a reference, with the commit that this means, found once for all projects.
@@ -174,53 +190,49 @@ fn is_recorded(project: &Project, target: &Resolved) -> bool {
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub done: Vec<Bump>,
-    /// Of those, the ones that ran and were restarted.
-    pub restarted: Vec<String>,
+    /// Of those, what became of what ran.
+    pub went: BTreeMap<String, Went>,
+    /// Not begun, as others were not well.
+    pub left: Vec<String>,
     pub failed: Vec<Error>,
 }
 
 /// Does what was planned. `progress` hears the name of each project that is finished, whatever became of it.
-pub fn perform(home: &mut Home, mut plan: Plan, undoes: Option<u64>, progress: impl Fn(&str) + Sync) -> Result<Outcome> {
+pub fn perform(home: &mut Home, mut plan: Plan, way: Way, undoes: Option<u64>, progress: impl Fn(&str) + Sync) -> Result<Outcome> {
     let mut outcome = Outcome { failed: std::mem::take(&mut plan.refused), ..Outcome::default() };
     if !plan.bumps.is_empty() {
-        move_pins(home, &plan, undoes, &progress, &mut outcome)?;
+        move_pins(home, &plan, way, undoes, &progress, &mut outcome)?;
     }
     if !plan.unrecorded.is_empty() {
         let pins: Vec<_> = plan.unrecorded.iter().map(|(name, t)| (name.as_str(), t.reference.as_str(), t.commit.to_string())).collect();
         home.change("record pins", |edit| entries::set_pins(edit, &pins))?;
     }
-    restart(&home.registry, &plan, &mut outcome);
     Ok(outcome)
 }
 
-fn move_pins(home: &mut Home, plan: &Plan, undoes: Option<u64>, progress: &(impl Fn(&str) + Sync), outcome: &mut Outcome) -> Result<()> {
+fn move_pins(
+    home: &mut Home,
+    plan: &Plan,
+    way: Way,
+    undoes: Option<u64>,
+    progress: &(impl Fn(&str) + Sync),
+    outcome: &mut Outcome,
+) -> Result<()> {
     if plan.found.values().any(|f| f.mirror.url.is_none()) {
         cache::seed()?;
     }
     let running = home.journal.begin(&Intent::Update { bumps: plan.bumps.clone() }, undoes)?;
-    let lock: &Lock = &home.lock;
-    let results = parallel::each(&plan.bumps, |bump| {
-        let goal = plan.goal(bump).map_err(|error| bump::Failure { error, is_settled: true });
-        let result = goal.and_then(|goal| bump::perform(bump, goal, lock));
-        progress(&bump.name);
-        result
-    });
-    let (mut failed, mut all_settled) = (vec![], true);
-    for (bump, result) in plan.bumps.iter().zip(results) {
-        match result {
-            Ok(()) => outcome.done.push(bump.clone()),
-            Err(failure) => {
-                all_settled &= failure.is_settled;
-                failed.push(bump.name.clone());
-                outcome.failed.push(failure.error.of(format!("project {}", bump.name)));
-            }
+    let mut failed = vec![];
+    let mut all_settled = true;
+    for batch in batches(plan, way) {
+        if !failed.is_empty() && way.canary.is_some() {
+            outcome.left.extend(batch.iter().map(|b| b.name.clone()));
+            failed.extend(batch.iter().map(|b| b.name.clone()));
+            continue;
         }
+        all_settled &= move_batch(home, plan, way, &batch, progress, outcome)?;
+        failed.extend(batch.iter().filter(|b| !outcome.done.iter().any(|d| d.name == b.name)).map(|b| b.name.clone()));
     }
-    if let Some(bump) = outcome.done.first() {
-        // git and gix leave their objects to the cache; what the registry says must be there after a power loss.
-        os::fs::sync_filesystem(&bump.folder)?;
-    }
-    home.registry = record(home, &outcome.done)?;
     if !all_settled {
         // Without an end it counts as interrupted: the next command tries again to put things back.
         return Ok(());
@@ -233,53 +245,147 @@ fn move_pins(home: &mut Home, plan: &Plan, undoes: Option<u64>, progress: &(impl
     running.end(end)
 }
 
-/// The registry with the new pins in it, all in one edit.
-fn record(home: &Home, done: &[Bump]) -> Result<Registry> {
-    let mut edit = Edit::open(&home.registry)?;
-    let known = done.iter().filter(|b| home.registry.project(&b.name).is_some());
-    let pins: Vec<_> = known.map(|b| (b.name.as_str(), b.reference.as_str(), b.to.clone())).collect();
-    entries::set_pins(&mut edit, &pins)?;
-    edit.save()
+/// All at once, or those that go first and the others. Only a project that runs can show how the new engine does, so such come first.
+fn batches(plan: &Plan, way: Way) -> Vec<Vec<&Bump>> {
+    let mut bumps: Vec<&Bump> = plan.bumps.iter().collect();
+    let Some(first) = way.canary else { return vec![bumps] };
+    let runs = |b: &&Bump| drive::is_running(&plan.found[&b.harness].harness, &b.folder).unwrap_or(false);
+    bumps.sort_by_cached_key(|b| !runs(b));
+    let rest = bumps.split_off(first.min(bumps.len()));
+    [bumps, rest].into_iter().filter(|batch| !batch.is_empty()).collect()
 }
 
-/// A running engine goes on as the old one until it is started anew; its agents resume where they were.
-fn restart(registry: &Registry, plan: &Plan, outcome: &mut Outcome) {
-    let results = parallel::each(&outcome.done, |bump| -> Result<bool> {
-        let harness = &plan.found[&bump.harness].harness;
-        if bump.from == bump.to || !drive::is_running(harness, &bump.folder)? {
-            return Ok(false);
-        }
-        if let Some(project) = registry.project(&bump.name) {
-            trust::check(registry, project, &bump.folder)?;
-        }
-        let commands = drive::commands(harness, &bump.folder)?;
-        let (Some(down), Some(up)) = (&commands.down, &commands.up) else { return Ok(false) };
-        drive::run(down, &bump.folder, "stopping the old engine")?;
-        drive::run(up, &bump.folder, "starting the new engine")?;
-        Ok(true)
+/// Moves these pins and brings what runs to the new engine; who is not well then goes back. False: a project is between its two pins.
+fn move_batch(
+    home: &mut Home,
+    plan: &Plan,
+    way: Way,
+    batch: &[&Bump],
+    progress: &(impl Fn(&str) + Sync),
+    outcome: &mut Outcome,
+) -> Result<bool> {
+    let lock: &Lock = &home.lock;
+    let results = parallel::each(batch, |bump| {
+        let goal = plan.goal(bump).map_err(|error| bump::Failure { error, is_settled: true });
+        goal.and_then(|goal| bump::perform(bump, goal, lock)).inspect_err(|_| progress(&bump.name))
     });
-    for (bump, result) in outcome.done.iter().zip(results) {
+    let (mut moved, mut all_settled) = (vec![], true);
+    for (bump, result) in batch.iter().zip(results) {
         match result {
-            Ok(true) => outcome.restarted.push(bump.name.clone()),
-            Ok(false) => {}
-            Err(error) => outcome.failed.push(
-                error
-                    .of(format!("project {}: its pin is updated, but it was not restarted", bump.name))
-                    .hint(format!("fleet restart {}", bump.name)),
-            ),
+            Ok(()) => moved.push((*bump).clone()),
+            Err(failure) => {
+                all_settled &= failure.is_settled;
+                outcome.failed.push(failure.error.of(format!("project {}", bump.name)));
+            }
         }
     }
+    if let Some(bump) = moved.first() {
+        // git and gix leave their objects to the cache; what the registry says must be there after a power loss.
+        os::fs::sync_filesystem(&bump.folder)?;
+    }
+    home.registry = record(home, &moved, &[])?;
+    let went = parallel::each(&moved, |bump| {
+        let went = bring(&home.registry, plan, bump, way.live);
+        progress(&bump.name);
+        went
+    });
+    let mut sick = vec![];
+    for (bump, went) in moved.into_iter().zip(went) {
+        match went {
+            Ok(went) => {
+                outcome.went.insert(bump.name.clone(), went);
+                outcome.done.push(bump);
+            }
+            Err(Trouble::Untrusted(error)) => {
+                let error = error.of(format!("project {}: its pin is updated, but its engine goes on as it was", bump.name));
+                outcome.failed.push(error.hint(format!("fleet start {}", bump.name)));
+                outcome.done.push(bump);
+            }
+            Err(Trouble::Sick(error)) => sick.push((bump, error)),
+        }
+    }
+    Ok(go_back(home, way, sick, outcome)? && all_settled)
+}
+
+enum Trouble {
+    /// Nothing was run.
+    Untrusted(Error),
+    Sick(Error),
+}
+
+fn bring(registry: &Registry, plan: &Plan, bump: &Bump, live: bool) -> Result<Went, Trouble> {
+    let harness = &plan.found[&bump.harness].harness;
+    if bump.from == bump.to || !drive::is_running(harness, &bump.folder).map_err(Trouble::Sick)? {
+        return Ok(Went::AtRest);
+    }
+    if let Some(project) = registry.project(&bump.name) {
+        trust::check(registry, project, &bump.folder).map_err(Trouble::Untrusted)?;
+    }
+    live::bring(harness, &bump.folder, live).map_err(Trouble::Sick)
+}
+
+/// Puts these projects back to the engine they had: pin, registry, and what runs. False: that did not go through either.
+fn go_back(home: &mut Home, way: Way, sick: Vec<(Bump, Error)>, outcome: &mut Outcome) -> Result<bool> {
+    let mut all_settled = true;
+    for (bump, error) in sick {
+        let plan = plan_back(home, &[&bump])?;
+        let lock: &Lock = &home.lock;
+        let back = match (plan.bumps.first(), plan.refused.first()) {
+            (_, Some(refused)) => Err(bump::Failure { error: refused.clone(), is_settled: true }),
+            (None, None) => Ok(()),
+            (Some(back), None) => {
+                let goal = plan.goal(back).map_err(|error| bump::Failure { error, is_settled: true });
+                goal.and_then(|goal| bump::perform(back, goal, lock))
+            }
+        };
+        let error = error.of(format!("project {}", bump.name));
+        let error = match back {
+            Ok(()) => {
+                home.registry = record(home, &[], &[&bump])?;
+                match live::bring(&plan.found[&bump.harness].harness, &bump.folder, way.live) {
+                    Ok(_) => error.hint("it is back at the engine it had, and as well as before"),
+                    Err(worse) => error
+                        .because(format!("the pin is back where it was, but what runs is not well: {worse}"))
+                        .hint(format!("fleet restart {}", bump.name)),
+                }
+            }
+            Err(failure) => {
+                all_settled &= failure.is_settled;
+                outcome.done.push(bump.clone());
+                error.because(format!("going back failed too, so its pin is the new one: {}", failure.error)).hint("fleet undo")
+            }
+        };
+        outcome.failed.push(error);
+    }
+    Ok(all_settled)
+}
+
+/// The registry with the new pins of these in it, and with the old ones of those who went back, all in one edit.
+fn record(home: &Home, done: &[Bump], back: &[&Bump]) -> Result<Registry> {
+    let mut edit = Edit::open(&home.registry)?;
+    let before = |b: &&Bump| b.reference_before.clone().unwrap_or_else(|| b.from.clone());
+    let forth = done.iter().map(|b| (b.name.clone(), b.reference.clone(), b.to.clone()));
+    let pins: Vec<_> = forth.chain(back.iter().map(|b| (b.name.clone(), before(b), b.from.clone()))).collect();
+    let known = pins.iter().filter(|(name, ..)| home.registry.project(name).is_some());
+    let known: Vec<_> = known.map(|(name, reference, commit)| (name.as_str(), reference.as_str(), commit.clone())).collect();
+    entries::set_pins(&mut edit, &known)?;
+    edit.save()
 }
 
 /// Settles every project of an interrupted update; says what became of each.
 pub fn recover(home: &mut Home, bumps: &[Bump]) -> Result<End> {
     let lock: &Lock = &home.lock;
     let results = parallel::each(bumps, |bump| bump::settle(bump, lock));
-    let (mut done, mut failed): (Vec<Bump>, _) = (vec![], vec![]);
+    let (mut done, mut back, mut failed): (Vec<Bump>, Vec<&Bump>, _) = (vec![], vec![], vec![]);
     for (bump, result) in bumps.iter().zip(results) {
         match result {
             Ok(bump::Settled::Done) => done.push(bump.clone()),
-            Ok(bump::Settled::Undone) => failed.push(bump.name.clone()),
+            Ok(bump::Settled::Undone) => {
+                // It was on its way back when the registry had the new pin already.
+                let recorded = home.registry.project(&bump.name).and_then(|p| p.commit.as_deref());
+                back.extend(Some(bump).filter(|b| recorded == Some(&b.to)));
+                failed.push(bump.name.clone());
+            }
             Ok(bump::Settled::Left) => {
                 out::warn(&format!("project {}: its pin was moved since the interruption, so it is left as it is", bump.name));
                 failed.push(bump.name.clone());
@@ -291,7 +397,7 @@ pub fn recover(home: &mut Home, bumps: &[Bump]) -> Result<End> {
             }
         }
     }
-    home.registry = record(home, &done)?;
+    home.registry = record(home, &done, &back)?;
     Ok(match (done.is_empty(), failed.is_empty()) {
         (_, true) => End::Done,
         (true, false) => End::Undone { why: "it was interrupted".into() },

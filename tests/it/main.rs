@@ -7,6 +7,7 @@ mod drive;
 mod home;
 mod join;
 mod kill;
+mod live;
 mod status;
 mod undo;
 mod update;

@@ -29,6 +29,9 @@ pub struct Commands {
     /// Starts the project; again when it runs is fine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up: Option<Vec<String>>,
+    /// Makes what runs go on as this engine, without ending anything. Absent: it is stopped and started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Vec<String>>,
     /// Stops it; nothing survives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down: Option<Vec<String>>,
