@@ -148,7 +148,7 @@ pub(super) fn capture(layout: &Layout, session: &str, lines: usize, styled: bool
     queue(&mut stream, &who(session), &ToHost::Capture { lines, styled })?;
     let frame = frame(&mut stream, &who(session), AT_ONCE * 6)?;
     if frame.kind != JSON {
-        return Ok(frame.payload);
+        return Ok(frame.content()?);
     }
     match serde_json::from_slice(&frame.payload) {
         Ok(FromHost::Failed { reason }) => Err(Error::failed(reason)),

@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     if args.styled {
         out::raw(&bytes);
     } else {
-        out::fact(String::from_utf8_lossy(&bytes).trim_end_matches('\n'));
+        out::lines(&bytes);
     }
     Ok(())
 }

@@ -219,6 +219,16 @@ pub fn fact(text: impl Into<Text>) {
     ended(writeln!(io::stdout().lock(), "{}", text.into().render(stdout_colour())));
 }
 
+/// Many lines at once, on stdout, made harmless as any fact; newlines at their end count as one.
+pub fn lines(bytes: &[u8]) {
+    let end = bytes.iter().rposition(|b| *b != b'\n').map_or(0, |last| last + 1);
+    let plain = bytes[..end].iter().fold(true, |plain, b| plain & (matches!(b, b'\n' | b'\t') | (b' '..=b'~').contains(b)));
+    match bytes.get(..=end).filter(|_| plain) {
+        Some(whole) => raw(whole),
+        None => fact(String::from_utf8_lossy(&bytes[..end])),
+    }
+}
+
 /// A table of facts, on stdout.
 pub fn table(table: &Table) {
     ended(writeln!(io::stdout().lock(), "{}", table.render(stdout_colour())));

@@ -24,6 +24,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 const DESCRIPTORS_MAX: usize = 8;
 const HEADER_BYTES: usize = 6;
 const READ_BYTES: usize = 64 << 10;
+/// Beyond this, handing over a file costs less than going through the socket's buffer bit by bit.
+const BULK_BYTES: usize = 128 << 10;
 
 /// One message.
 #[derive(Debug)]
@@ -31,6 +33,16 @@ pub struct Frame {
     pub kind: u8,
     pub payload: Vec<u8>,
     pub fds: Vec<OwnedFd>,
+}
+
+impl Frame {
+    /// What was queued by [`Stream::queue_bulk`].
+    pub fn content(mut self) -> io::Result<Vec<u8>> {
+        match self.fds.pop() {
+            Some(file) if self.payload.is_empty() => super::succession::read_to_end(file),
+            _ => Ok(self.payload),
+        }
+    }
 }
 
 /// A socket that takes connections.
@@ -221,6 +233,15 @@ impl Stream {
         bytes.extend_from_slice(payload);
         self.output_bytes += bytes.len();
         self.output.push_back(Chunk { bytes, sent: 0, fds });
+    }
+
+    /// Queues a frame whose payload may be large: then it goes along as a file in memory, which the peer reads in one go. See [`Frame::content`].
+    pub fn queue_bulk(&mut self, kind: u8, payload: &[u8]) {
+        let file = (payload.len() > BULK_BYTES).then(|| super::succession::unnamed_file(payload));
+        match file {
+            Some(Ok(file)) => self.queue(kind, &[], vec![file]),
+            Some(Err(_)) | None => self.queue(kind, payload, vec![]),
+        }
     }
 
     /// Bytes queued and not yet taken by the kernel.

@@ -8,11 +8,14 @@ use std::io;
 use unicode_width::UnicodeWidthChar;
 
 use super::log::{Mark, Segment};
+use super::modes::Modes;
 use super::replay::ROWS_GIVEN_BACK;
 use super::scan::{Scanner, Sequence, Sink};
 use crate::os::pty::Size;
 
-const READ_BYTES: u64 = 512 << 10;
+/// Reading backwards begins with so much, and takes twice as much each time.
+const READ_BYTES: u64 = 64 << 10;
+const READ_BYTES_MAX: u64 = 1 << 20;
 
 /// The end of a log, from the beginning of a line.
 pub(super) struct Tail {
@@ -28,15 +31,17 @@ pub(super) fn tail(segments: &[Segment], size: Size, keep: usize, colours: bool)
     let mut parts: Vec<Vec<u8>> = vec![];
     let mut lines = 0;
     let mut before = None;
+    let mut at_once = READ_BYTES;
     for (nth, segment) in segments.iter().enumerate().rev() {
         let mut end = segment.len;
         while end > 0 && lines <= wanted {
-            let start = end.saturating_sub(READ_BYTES);
+            let start = end.saturating_sub(at_once);
+            at_once = (at_once * 2).min(READ_BYTES_MAX);
             if changes_within(segment, start, size) {
                 return Ok(None);
             }
             let part = segment.read(start, end)?;
-            lines += part.iter().filter(|b| **b == b'\n').count();
+            lines += memchr::memchr_iter(b'\n', &part).count();
             parts.push(part);
             end = start;
             before = Some((nth, start));
@@ -45,12 +50,15 @@ pub(super) fn tail(segments: &[Segment], size: Size, keep: usize, colours: bool)
             return Ok(None);
         }
     }
-    if lines <= wanted {
-        return Ok(None);
-    }
     parts.reverse();
     let mut bytes = parts.concat();
-    let spare = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(lines - wanted - 1).map_or(0, |(at, _)| at);
+    if lines <= wanted {
+        // All there is: known, if a fresh terminal is where it begins.
+        let as_new = Modes::default().state();
+        let fresh = segments.first().is_some_and(|s| matches!(s.marks.first(), Some((0, Mark::Start { state, .. })) if *state == as_new));
+        return Ok((fresh && is_lines(&bytes)).then_some(Tail { bytes, uncoloured: true }));
+    }
+    let spare = memchr::memchr_iter(b'\n', &bytes).nth(lines - wanted - 1).unwrap_or(0);
     if spare == 0 || bytes[spare - 1] != b'\r' {
         return Ok(None);
     }
@@ -61,14 +69,18 @@ pub(super) fn tail(segments: &[Segment], size: Size, keep: usize, colours: bool)
             (None, None) => true,
         };
     bytes.drain(..=spare);
+    Ok(is_lines(&bytes).then_some(Tail { bytes, uncoloured }))
+}
+
+fn is_lines(bytes: &[u8]) -> bool {
     let mut check = Lines { only: true };
-    Scanner::new().feed(&bytes, &mut check);
-    Ok(check.only.then_some(Tail { bytes, uncoloured }))
+    Scanner::new().feed(bytes, &mut check);
+    check.only
 }
 
 /// Whether the last sequence in a stretch takes all colours back; `None` where there is no sequence.
 fn last_is_plain(bytes: &[u8]) -> Option<bool> {
-    let last = bytes.iter().rposition(|b| *b == 0x1b)?;
+    let last = memchr::memrchr(0x1b, bytes)?;
     Some(bytes[last..].starts_with(b"\x1b[m") || bytes[last..].starts_with(b"\x1b[0m"))
 }
 
@@ -77,7 +89,7 @@ fn uncoloured_before(segments: &[Segment], mut end: u64) -> io::Result<bool> {
     for segment in segments.iter().rev() {
         end = end.min(segment.len);
         while end > 0 {
-            let start = end.saturating_sub(READ_BYTES);
+            let start = end.saturating_sub(READ_BYTES_MAX);
             if let Some(plain) = last_is_plain(&segment.read(start, end)?) {
                 return Ok(plain);
             }
@@ -106,7 +118,8 @@ struct Lines {
 
 impl Sink for Lines {
     fn text(&mut self, bytes: &[u8]) {
-        self.only &= bytes.iter().all(|b| matches!(b, b'\n' | b'\r' | b'\t' | 0x20..=0x7e | 0x80..));
+        // Without a way out in its middle, a loop of many bytes at once.
+        self.only &= bytes.iter().fold(true, |only, b| only & (matches!(b, b'\n' | b'\r' | b'\t') | ((*b >= 0x20) & (*b != 0x7f))));
     }
 
     fn sequence(&mut self, bytes: &[u8]) {
@@ -119,15 +132,13 @@ impl Tail {
     pub(super) fn text(&self, cols: u16, keep: usize) -> Option<Vec<u8>> {
         let mut page = Page { cols: usize::from(cols), out: Vec::with_capacity(self.bytes.len()), starts: vec![0], column: 0, gap: 0 };
         let text = std::str::from_utf8(&self.bytes).ok()?;
-        let mut pieces = text.split('\n').peekable();
-        while let Some(line) = pieces.next() {
-            let whole = pieces.peek().is_some();
-            let line = if whole { line.strip_suffix('\r')?.trim_end_matches('\r') } else { line };
-            page.line(line)?;
-            if whole {
-                page.next_row();
-            }
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', text.as_bytes()) {
+            page.line(text[begin..end].strip_suffix('\r')?.trim_end_matches('\r'))?;
+            page.next_row();
+            begin = end + 1;
         }
+        page.line(&text[begin..])?;
         let first = page.starts.len().saturating_sub(keep);
         let mut out = page.out;
         out.push(b'\n');
@@ -157,6 +168,13 @@ impl Page {
     }
 
     fn line(&mut self, line: &str) -> Option<()> {
+        if line.len() <= self.cols && line.bytes().fold(true, |plain, b| plain & (b' '..=b'~').contains(&b)) {
+            // The common case: one row of plain letters.
+            let shown = line.trim_end_matches(' ');
+            self.out.extend_from_slice(shown.as_bytes());
+            (self.column, self.gap) = (line.len(), line.len() - shown.len());
+            return Some(());
+        }
         let mut chars = line.chars();
         while let Some(c) = chars.next() {
             match c {

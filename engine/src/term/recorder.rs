@@ -370,6 +370,22 @@ mod tests {
         }
 
         #[test]
+        fn all_lines_from_a_fresh_terminal_on_are_what_a_replay_shows(parts in proptest::collection::vec(pieces(), 0..60)) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut r = recorder(&folder);
+            for part in &parts {
+                r.output(part.as_bytes());
+            }
+            prop_assert!(r.tail(1006, true).is_some());
+            let slow = slowly(&r, 1006);
+            prop_assert_eq!(text(&mut r, 1000), slow);
+            let styled = r.replay(1006).into_lines(true);
+            prop_assert_eq!(r.capture(1000, true), styled);
+            let drawn = r.replay(0).drawn();
+            prop_assert_eq!(r.screen().drawn(), drawn);
+        }
+
+        #[test]
         fn where_the_output_is_cut_and_who_records_it_makes_no_difference(
             parts in proptest::collection::vec(screens(), 0..60), cut in any::<prop::sample::Index>(),
         ) {

@@ -80,7 +80,7 @@ impl Scanner {
     }
 
     fn ground(&mut self, bytes: &[u8], sink: &mut impl Sink) -> usize {
-        let end = bytes.iter().position(|b| *b == ESC);
+        let end = memchr::memchr(ESC, bytes);
         let text = &bytes[..end.unwrap_or(bytes.len())];
         if !text.is_empty() {
             sink.text(text);

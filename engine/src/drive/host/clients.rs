@@ -264,7 +264,7 @@ impl Host {
             ToHost::Send { text, submit, timeout_ms } => self.queue_delivery(id, &text, submit, timeout_ms),
             ToHost::Capture { lines, styled } => {
                 let bytes = self.recorder.capture(lines, styled);
-                self.clients.all[i].stream.queue(BYTES, &bytes, vec![]);
+                self.clients.all[i].stream.queue_bulk(BYTES, &bytes);
             }
             ToHost::Stop => {
                 self.clients.all[i].awaits_end = true;
