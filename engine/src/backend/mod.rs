@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::contract::records::Endings;
 use crate::model::file::BackendTable;
 
 /// The built-in ones.
@@ -18,6 +19,8 @@ pub struct Backend {
     /// The conversation's id is made here.
     pub mints_id: bool,
     pub env: BTreeMap<String, String>,
+    /// What its last lines say about its end.
+    pub endings: Endings,
 }
 
 impl Backend {
@@ -30,6 +33,7 @@ impl Backend {
             prompt_in_argv: table.deliver.as_deref().is_none_or(|d| d == "argv"),
             mints_id: table.id.as_deref() == Some("mint"),
             env: table.env.clone(),
+            endings: Endings { limited: table.limited.clone(), auth: table.auth.clone(), fatal: table.fatal.clone() },
         }
     }
 }

@@ -76,6 +76,7 @@ pub enum Phase {
     Up { since_us: u64 },
     Backoff { until_us: u64, reason: String },
     Ending { then: Then, kill_at_us: Option<u64> },
+    Limited { until_us: u64, reason: String },
     Failing { reason: String },
     Exited { reason: String },
 }
@@ -86,7 +87,25 @@ pub enum Phase {
 pub enum Then {
     Quit,
     Start,
-    Heal { reason: String, ran_us: u64 },
+    Heal {
+        reason: String,
+        ran_us: u64,
+        #[serde(default)]
+        remedy: Remedy,
+    },
+}
+
+/// What is to be done about a death.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Remedy {
+    #[default]
+    Again,
+    Slower,
+    NotBefore {
+        until_us: u64,
+    },
+    Never,
 }
 
 /// Somebody who is connected to a host.

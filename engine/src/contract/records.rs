@@ -36,6 +36,30 @@ pub struct Launch {
     pub grace_ms: u64,
     /// The terminal's size until somebody attaches.
     pub size: Size,
+    /// What its last lines say about its end.
+    #[serde(default, skip_serializing_if = "Endings::is_empty")]
+    pub endings: Endings,
+}
+
+/// Patterns that are looked for among the last lines of a program that ended with an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endings {
+    /// Its usage limit; the group `at` is until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limited: Option<String>,
+    /// It wants a login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<String>,
+    /// Another start cannot help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fatal: Option<String>,
+}
+
+impl Endings {
+    /// Nothing is to be looked for.
+    pub fn is_empty(&self) -> bool {
+        *self == Endings::default()
+    }
 }
 
 /// When a dead agent is started again.
@@ -68,6 +92,9 @@ pub struct Run {
     /// The last resume came to nothing, so the next one is a start.
     #[serde(default)]
     pub anew: bool,
+    /// At its usage limit: when that is said to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// When it died, on the monotonic clock, milliseconds, oldest first; within the window.
     #[serde(default)]
     pub deaths_ms: Vec<u64>,

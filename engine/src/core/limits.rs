@@ -8,6 +8,15 @@ pub const HEALTHY_AFTER: Duration = Duration::from_secs(600);
 /// An agent that ran this long has a conversation worth going on with; one that died sooner may never have had one.
 pub const CONVERSATION_AFTER: Duration = Duration::from_secs(10);
 
+/// A program at its usage limit that does not say until when is tried again after this: limits last hours, and a try costs a start.
+pub const LIMIT_UNNAMED: Duration = Duration::from_secs(1800);
+
+/// No program's word on its limit is believed beyond this: the longest known last a week.
+pub const LIMIT_MAX: Duration = Duration::from_secs(8 * 86_400);
+
+/// So many of the last lines on its screen say why a program ended; above them stands what it worked on.
+pub const LAST_LINES: usize = 15;
+
 /// A host that dies is replaced at once; the second time within [`HOST_WINDOW`] after this, then doubling: a host that cannot live must not
 /// take the machine with it.
 pub const HOST_BACKOFF_MIN: Duration = Duration::from_millis(20);

@@ -1,9 +1,11 @@
 //! Decisions. Pure: no clock, file, process or socket; time comes in as a number, what is to be done goes out as a list.
 
+pub mod cause;
 pub mod limits;
 pub mod restart;
 pub mod session;
 pub mod watch;
+pub mod when;
 
 #[cfg(test)]
 mod simulator;

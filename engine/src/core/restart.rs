@@ -46,7 +46,8 @@ impl Deaths {
     }
 
     /// Something died `now` after it `ran` so long. `jitter` from 0 to 1 spreads the delays, so that many who die together do not come back together.
-    pub fn died(&mut self, now: Duration, ran: Duration, policy: &Policy, jitter: f64) -> Next {
+    /// `slower`: the delay is one doubling further than it would be.
+    pub fn died(&mut self, now: Duration, ran: Duration, policy: &Policy, slower: bool, jitter: f64) -> Next {
         if ran >= HEALTHY_AFTER {
             self.0.clear();
         }
@@ -54,7 +55,7 @@ impl Deaths {
         while self.0.len() > 1 && self.0.front().is_some_and(|t| now.saturating_sub(*t) > policy.window) {
             self.0.pop_front();
         }
-        let earlier = self.0.len() as u32;
+        let earlier = self.0.len() as u32 + u32::from(slower);
         self.0.push_back(now);
         let counted = self.0.iter().filter(|t| now.saturating_sub(**t) <= policy.window).count() as u32;
         if policy.burst.is_some_and(|burst| counted > burst) {
@@ -89,7 +90,7 @@ mod tests {
         let mut deaths = Deaths::default();
         let mut now = secs(1000);
         let mut delays = vec![];
-        while let Next::At(at) = deaths.died(now, secs(1), &POLICY, 0.5) {
+        while let Next::At(at) = deaths.died(now, secs(1), &POLICY, false, 0.5) {
             delays.push((at - now).as_millis());
             now = at + secs(1);
         }
@@ -97,12 +98,22 @@ mod tests {
     }
 
     #[test]
+    fn slower_leaves_out_no_delay_and_is_one_doubling_further() {
+        let mut deaths = Deaths::default();
+        let delay = |deaths: &mut Deaths, now| match deaths.died(secs(now), secs(1), &POLICY, true, 0.5) {
+            Next::At(at) => (at - secs(now)).as_millis(),
+            Next::GiveUp => panic!("gave up"),
+        };
+        assert_eq!([1000, 1002, 1004].map(|now| delay(&mut deaths, now)), [200, 400, 800]);
+    }
+
+    #[test]
     fn ten_healthy_minutes_forget_everything() {
         let mut deaths = Deaths::default();
         for i in 0..4 {
-            deaths.died(secs(i), secs(1), &POLICY, 0.5);
+            deaths.died(secs(i), secs(1), &POLICY, false, 0.5);
         }
-        assert_eq!(deaths.died(secs(2000), secs(600), &POLICY, 0.5), Next::At(secs(2000)));
+        assert_eq!(deaths.died(secs(2000), secs(600), &POLICY, false, 0.5), Next::At(secs(2000)));
     }
 
     #[test]
@@ -112,7 +123,7 @@ mod tests {
             let mut deaths = Deaths::default();
             for i in 0..100 {
                 let now = secs(i);
-                let Next::At(at) = deaths.died(now, secs(1), &policy, jitter) else { panic!("gave up") };
+                let Next::At(at) = deaths.died(now, secs(1), &policy, false, jitter) else { panic!("gave up") };
                 assert!(at - now <= policy.backoff_max);
             }
         }
@@ -122,7 +133,7 @@ mod tests {
     fn slow_deaths_are_never_given_up_on_but_waited_for() {
         let mut deaths = Deaths::default();
         for i in 0..50 {
-            let next = deaths.died(secs(i * 400), secs(399), &POLICY, 0.5);
+            let next = deaths.died(secs(i * 400), secs(399), &POLICY, false, 0.5);
             assert_ne!(next, Next::GiveUp);
         }
     }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::cause::Remedy;
 use super::limits::{CONVERSATION_AFTER, LEFTOVER_GRACE};
 use super::restart::{Deaths, Next, Policy};
 
@@ -29,6 +30,11 @@ pub enum Phase {
         then: Then,
         kill_at: Option<Duration>,
     },
+    /// At its usage limit, which is said to end at `until`.
+    Limited {
+        until: Duration,
+        reason: String,
+    },
     Failing {
         reason: String,
     },
@@ -45,7 +51,7 @@ pub enum Then {
     /// A new agent, now.
     Start,
     /// What the policy says about a death for this reason, after this long a life.
-    Heal { reason: String, ran: Duration },
+    Heal { reason: String, ran: Duration, remedy: Remedy },
 }
 
 /// What happened.
@@ -56,6 +62,11 @@ pub enum Event {
     /// The host begins, and the session was given up on before, or had ended for good.
     Stay {
         failing: bool,
+        reason: String,
+    },
+    /// The host begins, and the session was at its usage limit before.
+    Limited {
+        until: Duration,
         reason: String,
     },
     /// The host begins and has taken over a living agent with its terminal.
@@ -70,6 +81,7 @@ pub enum Event {
     },
     Died {
         reason: String,
+        remedy: Remedy,
     },
     /// Nothing of the agent is left.
     Clear,
@@ -155,7 +167,7 @@ impl Session {
     /// When [`Event::Wake`] is due.
     pub fn next_deadline(&self) -> Option<Duration> {
         match &self.phase {
-            Phase::Backoff { until, .. } => Some(*until),
+            Phase::Backoff { until, .. } | Phase::Limited { until, .. } => Some(*until),
             Phase::Ending { kill_at, .. } => *kill_at,
             Phase::Down | Phase::Starting | Phase::Up { .. } | Phase::Failing { .. } | Phase::Exited { .. } => None,
         }
@@ -170,6 +182,7 @@ impl Session {
                 Phase::Starting
                 | Phase::Up { .. }
                 | Phase::Backoff { .. }
+                | Phase::Limited { .. }
                 | Phase::Ending { .. }
                 | Phase::Failing { .. }
                 | Phase::Exited { .. } => vec![],
@@ -180,6 +193,17 @@ impl Session {
                 Phase::Starting
                 | Phase::Up { .. }
                 | Phase::Backoff { .. }
+                | Phase::Limited { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
+            },
+            Event::Limited { until, reason } => match self.phase {
+                Phase::Down => self.enter(Phase::Limited { until, reason }),
+                Phase::Starting
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Limited { .. }
                 | Phase::Ending { .. }
                 | Phase::Failing { .. }
                 | Phase::Exited { .. } => vec![],
@@ -192,6 +216,7 @@ impl Session {
                 Phase::Starting
                 | Phase::Up { .. }
                 | Phase::Backoff { .. }
+                | Phase::Limited { .. }
                 | Phase::Ending { .. }
                 | Phase::Failing { .. }
                 | Phase::Exited { .. } => vec![],
@@ -199,12 +224,13 @@ impl Session {
             Event::Stranded => match self.phase {
                 Phase::Down => {
                     self.started = true;
-                    let then = Then::Heal { reason: "its terminal was lost".into(), ran: Duration::ZERO };
+                    let then = Then::Heal { reason: "its terminal was lost".into(), ran: Duration::ZERO, remedy: Remedy::Again };
                     self.end(now, then, self.grace)
                 }
                 Phase::Starting
                 | Phase::Up { .. }
                 | Phase::Backoff { .. }
+                | Phase::Limited { .. }
                 | Phase::Ending { .. }
                 | Phase::Failing { .. }
                 | Phase::Exited { .. } => vec![],
@@ -218,29 +244,32 @@ impl Session {
                 Phase::Down
                 | Phase::Up { .. }
                 | Phase::Backoff { .. }
+                | Phase::Limited { .. }
                 | Phase::Ending { .. }
                 | Phase::Failing { .. }
                 | Phase::Exited { .. } => vec![],
             },
             Event::NotSpawned { reason, permanent } => match self.phase {
                 Phase::Starting if permanent => self.enter(Phase::Failing { reason }),
-                Phase::Starting => self.heal(now, reason, Duration::ZERO, jitter),
+                Phase::Starting => self.heal(now, reason, Duration::ZERO, Remedy::Again, jitter),
                 Phase::Down
                 | Phase::Up { .. }
                 | Phase::Backoff { .. }
+                | Phase::Limited { .. }
                 | Phase::Ending { .. }
                 | Phase::Failing { .. }
                 | Phase::Exited { .. } => vec![],
             },
-            Event::Died { reason } => match self.phase {
+            Event::Died { reason, remedy } => match self.phase {
                 Phase::Up { since } => {
                     let ran = now.saturating_sub(since);
                     self.learn(ran);
-                    self.end(now, Then::Heal { reason, ran }, LEFTOVER_GRACE)
+                    self.end(now, Then::Heal { reason, ran, remedy }, LEFTOVER_GRACE)
                 }
                 Phase::Down
                 | Phase::Starting
                 | Phase::Backoff { .. }
+                | Phase::Limited { .. }
                 | Phase::Ending { .. }
                 | Phase::Failing { .. }
                 | Phase::Exited { .. } => vec![],
@@ -248,11 +277,12 @@ impl Session {
             Event::Clear => match std::mem::replace(&mut self.phase, Phase::Down) {
                 Phase::Ending { then: Then::Quit, .. } => vec![Action::Announce, Action::Quit],
                 Phase::Ending { then: Then::Start, .. } => self.spawn(),
-                Phase::Ending { then: Then::Heal { reason, ran }, .. } => self.heal(now, reason, ran, jitter),
+                Phase::Ending { then: Then::Heal { reason, ran, remedy }, .. } => self.heal(now, reason, ran, remedy, jitter),
                 phase @ (Phase::Down
                 | Phase::Starting
                 | Phase::Up { .. }
                 | Phase::Backoff { .. }
+                | Phase::Limited { .. }
                 | Phase::Failing { .. }
                 | Phase::Exited { .. }) => {
                     self.phase = phase;
@@ -262,7 +292,7 @@ impl Session {
             Event::Stop => self.stop(now),
             Event::Restart => self.restart(now),
             Event::Wake => match &mut self.phase {
-                Phase::Backoff { until, .. } if *until <= now => self.end(now, Then::Start, LEFTOVER_GRACE),
+                Phase::Backoff { until, .. } | Phase::Limited { until, .. } if *until <= now => self.end(now, Then::Start, LEFTOVER_GRACE),
                 Phase::Ending { kill_at, .. } if kill_at.is_some_and(|t| t <= now) => {
                     *kill_at = None;
                     vec![Action::Kill]
@@ -271,6 +301,7 @@ impl Session {
                 | Phase::Starting
                 | Phase::Up { .. }
                 | Phase::Backoff { .. }
+                | Phase::Limited { .. }
                 | Phase::Ending { .. }
                 | Phase::Failing { .. }
                 | Phase::Exited { .. } => vec![],
@@ -285,7 +316,13 @@ impl Session {
                 vec![]
             }
             // Also where nothing should be left: `Terminate` looks, and answers `Clear` at once if so.
-            Phase::Down | Phase::Starting | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Failing { .. } | Phase::Exited { .. } => {
+            Phase::Down
+            | Phase::Starting
+            | Phase::Up { .. }
+            | Phase::Backoff { .. }
+            | Phase::Limited { .. }
+            | Phase::Failing { .. }
+            | Phase::Exited { .. } => {
                 self.end(now, Then::Quit, self.grace)
             }
         }
@@ -302,7 +339,12 @@ impl Session {
                 vec![Action::Announce]
             }
             Phase::Starting => vec![],
-            Phase::Down | Phase::Up { .. } | Phase::Backoff { .. } | Phase::Failing { .. } | Phase::Exited { .. } => {
+            Phase::Down
+            | Phase::Up { .. }
+            | Phase::Backoff { .. }
+            | Phase::Limited { .. }
+            | Phase::Failing { .. }
+            | Phase::Exited { .. } => {
                 self.deaths.clear();
                 self.heals = 0;
                 let mut actions = self.end(now, Then::Start, self.grace);
@@ -327,11 +369,21 @@ impl Session {
         vec![Action::Announce]
     }
 
-    fn heal(&mut self, now: Duration, reason: String, ran: Duration, jitter: f64) -> Vec<Action> {
+    fn heal(&mut self, now: Duration, reason: String, ran: Duration, remedy: Remedy, jitter: f64) -> Vec<Action> {
         if !self.heal {
             return self.enter(Phase::Exited { reason });
         }
-        match self.deaths.died(now, ran, &self.policy, jitter) {
+        let slower = match remedy {
+            Remedy::Never => return self.enter(Phase::Failing { reason }),
+            // No death of the kind that counts: nothing is wrong with it.
+            Remedy::NotBefore(until) => {
+                self.heals += 1;
+                return self.enter(Phase::Limited { until, reason });
+            }
+            Remedy::Slower => true,
+            Remedy::Again => false,
+        };
+        match self.deaths.died(now, ran, &self.policy, slower, jitter) {
             Next::At(at) if at <= now => {
                 self.heals += 1;
                 self.spawn()
@@ -373,7 +425,7 @@ mod tests {
             resumed.push(session.resumes());
             assert_eq!(session.step(now, Event::Spawned, 0.5), [Action::Announce]);
             now += Duration::from_secs(*ran);
-            assert_eq!(session.step(now, Event::Died { reason: "x".into() }, 0.5), [Action::Terminate]);
+            assert_eq!(session.step(now, Event::Died { reason: "x".into(), remedy: Remedy::Again }, 0.5), [Action::Terminate]);
             let _ = session.step(now, Event::Clear, 0.5);
             while session.phase != Phase::Starting {
                 now += Duration::from_secs(1);
@@ -400,6 +452,44 @@ mod tests {
         assert_eq!(lives(&mut after_a_boot, &[1, 1]), [true, false]);
         let mut unnamed = Session { started: true, lasting: true, ..fresh() };
         assert_eq!(lives(&mut unnamed, &[1, 1]), [true, true]);
+    }
+
+    /// An agent that has run for a minute and now dies so.
+    fn dies(session: &mut Session, now: Duration, remedy: Remedy) -> Vec<Action> {
+        session.phase = Phase::Up { since: now - Duration::from_secs(60) };
+        assert_eq!(session.step(now, Event::Died { reason: "x".into(), remedy }, 0.5), [Action::Terminate]);
+        session.step(now, Event::Clear, 0.5)
+    }
+
+    #[test]
+    fn each_remedy_is_followed() {
+        let now = Duration::from_secs(1000);
+        let until = now + Duration::from_secs(3600);
+        let mut session = fresh();
+        assert_eq!(dies(&mut session, now, Remedy::Again), [Action::Spawn]);
+        let mut session = fresh();
+        assert_eq!(dies(&mut session, now, Remedy::Slower), [Action::Announce]);
+        assert_eq!(session.phase, Phase::Backoff { until: now + POLICY.backoff_min, reason: "x".into() });
+        let mut session = fresh();
+        assert_eq!(dies(&mut session, now, Remedy::Never), [Action::Announce]);
+        assert_eq!((&session.phase, session.next_deadline()), (&Phase::Failing { reason: "x".into() }, None));
+        let mut session = fresh();
+        assert_eq!(dies(&mut session, now, Remedy::NotBefore(until)), [Action::Announce]);
+        assert_eq!((session.next_deadline(), session.deaths.record().count()), (Some(until), 0));
+        assert_eq!(session.step(until - Duration::from_secs(1), Event::Wake, 0.5), []);
+        assert_eq!(session.step(until, Event::Wake, 0.5), [Action::Terminate]);
+        assert_eq!(session.step(until, Event::Clear, 0.5), [Action::Spawn]);
+        }
+
+    #[test]
+    fn a_limit_outlives_its_host_and_ends_when_the_operator_says_so() {
+        let (now, until) = (Duration::from_secs(1), Duration::from_secs(100));
+        let mut session = fresh();
+        assert_eq!(session.step(now, Event::Limited { until, reason: "x".into() }, 0.5), [Action::Announce]);
+        assert_eq!(session.next_deadline(), Some(until));
+        assert_eq!(session.clone().step(now, Event::Stop, 0.5), [Action::Terminate]);
+        assert_eq!(session.step(now, Event::Restart, 0.5), [Action::Announce, Action::Terminate]);
+        assert_eq!(session.step(now, Event::Clear, 0.5), [Action::Spawn]);
     }
 
     #[test]

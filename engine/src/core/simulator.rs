@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::cause::Remedy;
 use super::restart::Policy;
 use super::session::{self, Phase, Session};
 use super::watch::{self, Watch};
@@ -53,6 +54,8 @@ struct Place {
     host: Option<(u64, Session)>,
     /// What the last host wrote: state up, given up on, started.
     record: Option<(bool, Option<String>, bool)>,
+    /// Until then it is at its usage limit, as the last host wrote.
+    limit: Option<Duration>,
 }
 
 struct World {
@@ -163,7 +166,10 @@ impl World {
             _ if !place.wanted => session::Event::Stop,
             Some((true, ..)) if !self.careless => {
                 session.phase = Phase::Up { since: self.now };
-                session::Event::Died { reason: "with its host".into() }
+                session::Event::Died { reason: "with its host".into(), remedy: Remedy::Again }
+            }
+            _ if place.limit.is_some_and(|until| until > self.now) && !self.careless => {
+                session::Event::Limited { until: place.limit.unwrap_or_default(), reason: "limit".into() }
             }
             Some((_, Some(reason), _)) => session::Event::Stay { failing: true, reason: reason.clone() },
             Some(_) | None => session::Event::Start,
@@ -187,7 +193,14 @@ impl World {
         if *alive != generation {
             return;
         }
+        // Only the operator ends a limit before its time.
+        let ends_limit = matches!(event, session::Event::Restart | session::Event::Stop);
         let actions = session.step(now, event, jitter);
+        match session.phase {
+            Phase::Limited { until, .. } => place.limit = Some(until),
+            _ if ends_limit => place.limit = None,
+            _ => {}
+        }
         place.record = Some((
             matches!(session.phase, Phase::Up { .. }),
             if let Phase::Failing { reason } = &session.phase { Some(reason.clone()) } else { None },
@@ -205,6 +218,8 @@ impl World {
         let outcome = match action {
             session::Action::Spawn if faulty => session::Event::NotSpawned { reason: "no memory".into(), permanent: false },
             session::Action::Spawn => {
+                assert!(place.limit.is_none_or(|until| until <= self.now), "{name} is started before its limit has ended");
+                place.limit = None;
                 place.agents += 1;
                 place.stubborn = stubborn;
                 assert!(place.agents == 1, "{name} has {} agents", place.agents);
@@ -219,6 +234,7 @@ impl World {
             session::Action::Quit => {
                 place.host = None;
                 place.record = None;
+                place.limit = None;
                 return self.host_is_gone(name);
             }
         };
@@ -240,8 +256,15 @@ impl World {
                 let place = self.places.get_mut(&name).unwrap();
                 if place.agents > 0 {
                     place.agents = 0;
+                    let remedy = match self.random.below(8) {
+                        0 => Remedy::NotBefore(self.now + Duration::from_secs(self.random.below(4000))),
+                        1 => Remedy::Slower,
+                        2 => Remedy::Never,
+                        _ => Remedy::Again,
+                    };
+                    let died = session::Event::Died { reason: "killed".into(), remedy };
                     if let Some((host, _)) = place.host {
-                        self.later(Due::Host(name, host, session::Event::Died { reason: "killed".into() }));
+                        self.later(Due::Host(name, host, died));
                     }
                 }
             }

@@ -159,7 +159,7 @@ impl Watch {
             w.host = Host::Absent;
             return vec![];
         }
-        match w.deaths.died(now, ran, &HOST_POLICY, jitter) {
+        match w.deaths.died(now, ran, &HOST_POLICY, false, jitter) {
             Next::At(at) if at <= now => self.start(now, session),
             Next::At(until) => {
                 w.host = Host::Backoff { until };

@@ -100,6 +100,7 @@ impl Agent {
             restart: self.restart,
             grace_ms: self.grace.as_millis() as u64,
             size: SIZE,
+            endings: backend.endings.clone(),
         }
     }
 }

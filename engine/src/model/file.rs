@@ -101,6 +101,10 @@ pub struct BackendTable {
     pub waiting: Option<String>,
     /// A pattern on the screen that says it has hit its usage limit; the group `at` is until when.
     pub limited: Option<String>,
+    /// A pattern among its last lines that says it ended because it wants a login.
+    pub auth: Option<String>,
+    /// A pattern among its last lines that says it ended because it cannot work as it was called: then it is not started again.
+    pub fatal: Option<String>,
     /// The program's version that is wanted.
     pub version: Option<String>,
     /// Environment variables for all agents it plays.

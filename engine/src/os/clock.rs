@@ -9,6 +9,11 @@ pub fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
+/// The same in the user's own zone.
+pub fn local_now() -> jiff::Zoned {
+    jiff::Zoned::now()
+}
+
 /// Time since boot without suspends (`CLOCK_MONOTONIC`): never jumps, the same for all processes of the machine.
 pub fn monotonic() -> Duration {
     let t = clock_gettime(ClockId::Monotonic);

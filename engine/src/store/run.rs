@@ -44,6 +44,7 @@ mod tests {
             started: true,
             lasting: true,
             anew: false,
+            until: None,
             deaths_ms: vec![1, 2],
         };
         assert_eq!(read(&layout, "int-1"), None);

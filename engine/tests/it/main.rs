@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod chaos;
+mod endings;
 mod escape;
 mod input;
 mod launcher;

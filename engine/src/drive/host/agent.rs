@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use super::Host;
 use crate::contract::records::Run;
-use crate::core::limits;
+use crate::core::{cause, limits};
 use crate::core::session::Event;
 use crate::os;
 use crate::os::clock::monotonic;
@@ -108,8 +108,8 @@ impl Host {
             any = true;
             if self.agent.as_ref().is_some_and(|a| a.id.pid == pid) {
                 self.agent_ended(match ended {
-                    Ended::Exit(code) => format!("exited with status {code}"),
-                    Ended::Signal(signal) => format!("killed by {}", os::signal::name(signal)),
+                    Ended::Exit(code) => cause::Ended::Exit(code),
+                    Ended::Signal(signal) => cause::Ended::Signal(signal),
                 });
             }
         }
@@ -118,18 +118,19 @@ impl Host {
         }
     }
 
-    fn agent_ended(&mut self, reason: String) {
+    fn agent_ended(&mut self, ended: cause::Ended) {
         self.take_output();
         self.agent = None;
         self.deliveries.agent_ended();
         self.input.clear();
-        self.events.push_back(Event::Died { reason });
+        let death = self.death(ended);
+        self.events.push_back(death);
     }
 
     /// An adopted agent, or somebody who was asked to end, has ended.
     pub(super) fn notice_ends(&mut self) {
         if self.agent.as_ref().is_some_and(|a| a.adopted && !a.id.is_alive()) {
-            self.agent_ended("ended; its exit status is not known, as an earlier host had started it".into());
+            self.agent_ended(cause::Ended::Unseen);
         }
         let before = self.ending.len();
         self.ending.retain(|(id, _)| id.is_alive());

@@ -11,6 +11,7 @@ use super::{Host, start};
 use crate::contract::control::FromHost;
 use crate::contract::handover::{self as shape, Bytes};
 use crate::contract::layout::Layout;
+use crate::core::cause::Remedy;
 use crate::core::restart::Deaths;
 use crate::core::session::{Phase, Then};
 use crate::error::Result;
@@ -195,10 +196,13 @@ fn phase_record(phase: &Phase) -> shape::Phase {
             then: match then {
                 Then::Quit => shape::Then::Quit,
                 Then::Start => shape::Then::Start,
-                Then::Heal { reason, ran } => shape::Then::Heal { reason: reason.clone(), ran_us: micros(*ran) },
+                Then::Heal { reason, ran, remedy } => {
+                    shape::Then::Heal { reason: reason.clone(), ran_us: micros(*ran), remedy: remedy_record(*remedy) }
+                }
             },
             kill_at_us: kill_at.map(micros),
         },
+        Phase::Limited { until, reason } => shape::Phase::Limited { until_us: micros(*until), reason: reason.clone() },
         Phase::Failing { reason } => shape::Phase::Failing { reason: reason.clone() },
         Phase::Exited { reason } => shape::Phase::Exited { reason: reason.clone() },
     }
@@ -214,12 +218,33 @@ fn phase(record: shape::Phase) -> Phase {
             then: match then {
                 shape::Then::Quit => Then::Quit,
                 shape::Then::Start => Then::Start,
-                shape::Then::Heal { reason, ran_us } => Then::Heal { reason, ran: Duration::from_micros(ran_us) },
+                shape::Then::Heal { reason, ran_us, remedy: shape } => {
+                    Then::Heal { reason, ran: Duration::from_micros(ran_us), remedy: remedy(shape) }
+                }
             },
             kill_at: kill_at_us.map(Duration::from_micros),
         },
+        shape::Phase::Limited { until_us, reason } => Phase::Limited { until: Duration::from_micros(until_us), reason },
         shape::Phase::Failing { reason } => Phase::Failing { reason },
         shape::Phase::Exited { reason } => Phase::Exited { reason },
+    }
+}
+
+fn remedy_record(remedy: Remedy) -> shape::Remedy {
+    match remedy {
+        Remedy::Again => shape::Remedy::Again,
+        Remedy::Slower => shape::Remedy::Slower,
+        Remedy::NotBefore(until) => shape::Remedy::NotBefore { until_us: micros(until) },
+        Remedy::Never => shape::Remedy::Never,
+    }
+}
+
+fn remedy(record: shape::Remedy) -> Remedy {
+    match record {
+        shape::Remedy::Again => Remedy::Again,
+        shape::Remedy::Slower => Remedy::Slower,
+        shape::Remedy::NotBefore { until_us } => Remedy::NotBefore(Duration::from_micros(until_us)),
+        shape::Remedy::Never => Remedy::Never,
     }
 }
 
@@ -230,9 +255,12 @@ mod tests {
     #[test]
     fn every_phase_comes_back_as_it_was() {
         let at = Duration::from_micros(1_234_567);
-        let then = [Then::Quit, Then::Start, Then::Heal { reason: "r".into(), ran: at }];
+        let remedies = [Remedy::Again, Remedy::Slower, Remedy::NotBefore(at), Remedy::Never];
+        let mut then = vec![Then::Quit, Then::Start];
+        then.extend(remedies.map(|remedy| Then::Heal { reason: "r".into(), ran: at, remedy }));
         let mut all = vec![Phase::Down, Phase::Starting, Phase::Up { since: at }, Phase::Backoff { until: at, reason: "r".into() }];
         all.extend(then.into_iter().map(|then| Phase::Ending { then, kill_at: Some(at) }));
+        all.extend([Phase::Limited { until: at, reason: "r".into() }]);
         all.extend([Phase::Failing { reason: "r".into() }, Phase::Exited { reason: "r".into() }]);
         for one in all {
             let text = serde_json::to_string(&phase_record(&one)).unwrap();

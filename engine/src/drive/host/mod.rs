@@ -5,6 +5,7 @@
 mod agent;
 mod cause;
 mod clients;
+mod death;
 mod deliver;
 pub(super) mod handover;
 
@@ -24,10 +25,12 @@ use super::{interest, jitter, millis, start, wait};
 use crate::contract::layout::Layout;
 use crate::contract::records::{Event as Record, Launch, Run};
 use crate::contract::status::{Activity, AgentStatus, State};
+use crate::core::cause::Remedy;
 use crate::core::limits;
 use crate::core::restart::{Deaths, Policy};
 use crate::core::session::{Action, Event, Phase, Session, Then};
 use crate::error::{Error, Result};
+use crate::os::cgroup::{MemoryKills, memory_kills};
 use crate::os::clock::{boot_id, monotonic, now};
 use crate::os::lock::Lock;
 use crate::os::process;
@@ -71,6 +74,8 @@ struct Host {
     quit: bool,
     /// Another program is to take over.
     upgrade: Option<Upgrade>,
+    /// How often the kernel had killed for want of memory when that was last looked at.
+    memory_kills: MemoryKills,
     /// Events that are not written yet: the agent comes first.
     noted: Vec<Record>,
 }
@@ -157,6 +162,7 @@ impl Host {
             watchdog_due: None,
             quit: false,
             upgrade: None,
+            memory_kills: memory_kills(),
             noted: vec![],
             id: id.to_owned(),
             layout,
@@ -195,11 +201,12 @@ impl Host {
             // It ran under the host before this one and is gone: nobody saw how.
             Some(Run { state: State::Up, .. }) => {
                 self.session.phase = Phase::Up { since: monotonic() };
-                Ok(Event::Died { reason: "ended together with its host".into() })
+                Ok(Event::Died { reason: "ended together with its host".into(), remedy: Remedy::Again })
             }
             Some(Run { state: state @ (State::Failing | State::Exited), reason, .. }) => {
                 Ok(Event::Stay { failing: *state == State::Failing, reason: reason.clone() })
             }
+            Some(Run { state: State::Limited, until: Some(until), reason, .. }) => Ok(Host::still_limited(*until, reason.clone())),
             Some(_) | None => Ok(Event::Start),
         }
     }
@@ -373,6 +380,7 @@ impl Host {
             started: self.session.started,
             lasting: self.session.lasting,
             anew: self.session.anew,
+            until: self.limited_until(),
             deaths_ms: self.session.deaths.record().map(|t| t.as_millis() as u64).collect(),
         }
     }
@@ -384,12 +392,12 @@ impl Host {
             Event::Stranded => {
                 self.log_event("stranded", "its host and its watchdog died at once, and its terminal with them; ended and resumed", None)
             }
-            Event::Died { reason } => {
+            Event::Died { reason, .. } => {
                 let asked = matches!(self.session.phase, Phase::Ending { .. });
                 self.log_event(if asked { "ended" } else { "died" }, reason, None);
             }
             Event::NotSpawned { reason, .. } => self.log_event("not-started", reason, None),
-            Event::Start | Event::Stay { .. } | Event::Spawned | Event::Clear | Event::Stop | Event::Restart | Event::Wake => {}
+            Event::Start | Event::Stay { .. } | Event::Limited { .. } | Event::Spawned | Event::Clear | Event::Stop | Event::Restart | Event::Wake => {}
         }
     }
 
@@ -453,6 +461,7 @@ fn seen(phase: &Phase) -> (State, String) {
         Phase::Starting => (State::Starting, String::new()),
         Phase::Up { .. } => (State::Up, String::new()),
         Phase::Backoff { reason, .. } => (State::Starting, format!("waits before its next start; {reason}")),
+        Phase::Limited { reason, .. } => (State::Limited, reason.clone()),
         Phase::Ending { then: Then::Quit, .. } => (State::Down, "ending".into()),
         Phase::Ending { then: Then::Start, .. } => (State::Starting, String::new()),
         Phase::Ending { then: Then::Heal { reason, .. }, .. } => (State::Starting, reason.clone()),

@@ -1,0 +1,85 @@
+//! Control groups, as far as the kernel lets an ordinary user at them.
+
+use std::path::{Path, PathBuf};
+
+/// How often the kernel has killed for want of memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryKills {
+    /// In this process's own control group.
+    pub group: Option<u64>,
+    /// On the whole machine.
+    pub machine: Option<u64>,
+}
+
+/// As counted until now. `None`: this kernel does not tell.
+pub fn memory_kills() -> MemoryKills {
+    let machine = counter(Path::new("/proc/vmstat"), "oom_kill");
+    let group = group_of_controller("memory")
+        .and_then(|(folder, unified)| counter(&folder.join(if unified { "memory.events" } else { "memory.oom_control" }), "oom_kill"));
+    MemoryKills { group, machine }
+}
+
+fn counter(file: &Path, name: &str) -> Option<u64> {
+    std::fs::read_to_string(file).ok()?.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// The folder of this process's group for a controller, and whether that is in the unified hierarchy.
+fn group_of_controller(controller: &str) -> Option<(PathBuf, bool)> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    locate(&groups, &mounts, controller)
+}
+
+/// From what cgroups(7) says of `/proc/self/cgroup` and proc(5) of `mountinfo`: the separate hierarchy first, where there is one for the controller.
+fn locate(groups: &str, mounts: &str, controller: &str) -> Option<(PathBuf, bool)> {
+    let group = |unified: bool| {
+        groups.lines().find_map(|line| {
+            let mut parts = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (parts.next()?, parts.next()?);
+            let ours = if unified { controllers.is_empty() } else { controllers.split(',').any(|c| c == controller) };
+            ours.then_some(path)
+        })
+    };
+    let mount = |unified: bool| {
+        mounts.lines().find_map(|line| {
+            let (before, after) = line.split_once(" - ")?;
+            let (mut before, mut after) = (before.split(' ').skip(3), after.split(' '));
+            let (root, point, kind) = (before.next()?, before.next()?, after.next()?);
+            let options = after.nth(1)?;
+            let ours = if unified { kind == "cgroup2" } else { kind == "cgroup" && options.split(',').any(|o| o == controller) };
+            ours.then_some((root, point))
+        })
+    };
+    [false, true].into_iter().find_map(|unified| {
+        let (path, (root, point)) = (group(unified)?, mount(unified)?);
+        // What the mount shows begins at `root`; a group outside it cannot be seen through it.
+        let inner = if root == "/" { path } else { path.strip_prefix(root)? };
+        Some((Path::new(point).join(inner.trim_start_matches('/')), unified))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEPARATE: &str = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+    const UNIFIED: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    #[test]
+    fn groups_are_found_in_either_hierarchy() {
+        let at = |groups, mounts| locate(groups, mounts, "memory");
+        assert_eq!(at("4:memory:/a/b\n0::/\n", SEPARATE), Some(("/sys/fs/cgroup/memory/a/b".into(), false)));
+        assert_eq!(at("0::/user.slice/x\n", UNIFIED), Some(("/sys/fs/cgroup/user.slice/x".into(), true)));
+        let inside = UNIFIED.replace(" / /sys", " /docker/1 /sys");
+        assert_eq!(at("0::/docker/1/x\n", &inside), Some(("/sys/fs/cgroup/x".into(), true)));
+        assert_eq!(at("0::/other\n", &inside), None);
+        assert_eq!(at("", UNIFIED), None);
+        assert_eq!(at("nonsense\n", "nonsense\n"), None);
+    }
+
+    #[test]
+    fn this_kernel_counts() {
+        let kills = memory_kills();
+        assert!(kills.machine.is_some() || counter(Path::new("/proc/vmstat"), "nr_free_pages").is_none(), "{kills:?}");
+    }
+}
