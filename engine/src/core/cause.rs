@@ -193,11 +193,7 @@ mod tests {
             (of(Ended::Exit(0), 1, enough, limit), Cause::Done, Remedy::Again),
             (of(Ended::Exit(1), 1, enough, "oops"), Cause::Crash { status: 1 }, Remedy::Again),
             (of(Ended::Exit(1), 1, enough, limit), Cause::Limit { at: Some("3pm".into()), line }, Remedy::NotBefore(now + LIMIT_UNNAMED)),
-            (
-                of(Ended::Exit(1), 1, enough, "| Please run /login |"),
-                Cause::Auth { line: "| Please run /login |".into() },
-                Remedy::Never,
-            ),
+            (of(Ended::Exit(1), 1, enough, "| Please run /login |"), Cause::Auth { line: "| Please run /login |".into() }, Remedy::Never),
             (of(Ended::Exit(2), 1, enough, "unknown option -z"), Cause::Fatal { line: "unknown option -z".into() }, Remedy::Never),
             (of(Ended::Exit(127), 1, enough, ""), Cause::NoCommand { status: 127 }, Remedy::Never),
             (of(Ended::Exit(127), 3600, enough, ""), Cause::Crash { status: 127 }, Remedy::Again),

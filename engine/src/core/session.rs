@@ -322,9 +322,7 @@ impl Session {
             | Phase::Backoff { .. }
             | Phase::Limited { .. }
             | Phase::Failing { .. }
-            | Phase::Exited { .. } => {
-                self.end(now, Then::Quit, self.grace)
-            }
+            | Phase::Exited { .. } => self.end(now, Then::Quit, self.grace),
         }
     }
 
@@ -479,7 +477,7 @@ mod tests {
         assert_eq!(session.step(until - Duration::from_secs(1), Event::Wake, 0.5), []);
         assert_eq!(session.step(until, Event::Wake, 0.5), [Action::Terminate]);
         assert_eq!(session.step(until, Event::Clear, 0.5), [Action::Spawn]);
-        }
+    }
 
     #[test]
     fn a_limit_outlives_its_host_and_ends_when_the_operator_says_so() {

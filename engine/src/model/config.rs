@@ -114,7 +114,13 @@ impl Reader<'_> {
                     ));
                 }
             }
-            for (key, pattern) in [("ready", &table.ready), ("waiting", &table.waiting), ("limited", &table.limited), ("auth", &table.auth), ("fatal", &table.fatal)] {
+            for (key, pattern) in [
+                ("ready", &table.ready),
+                ("waiting", &table.waiting),
+                ("limited", &table.limited),
+                ("auth", &table.auth),
+                ("fatal", &table.fatal),
+            ] {
                 if let Some(Err(e)) = pattern.as_ref().map(|p| regex_lite::Regex::new(p)) {
                     wrong.push((
                         at(key),

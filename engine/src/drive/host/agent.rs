@@ -6,8 +6,8 @@ use rustix::process::Signal;
 
 use super::Host;
 use crate::contract::records::Run;
-use crate::core::{cause, limits};
 use crate::core::session::Event;
+use crate::core::{cause, limits};
 use crate::os;
 use crate::os::clock::monotonic;
 use crate::os::lock::Lock;

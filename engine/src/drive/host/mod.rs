@@ -397,7 +397,14 @@ impl Host {
                 self.log_event(if asked { "ended" } else { "died" }, reason, None);
             }
             Event::NotSpawned { reason, .. } => self.log_event("not-started", reason, None),
-            Event::Start | Event::Stay { .. } | Event::Limited { .. } | Event::Spawned | Event::Clear | Event::Stop | Event::Restart | Event::Wake => {}
+            Event::Start
+            | Event::Stay { .. }
+            | Event::Limited { .. }
+            | Event::Spawned
+            | Event::Clear
+            | Event::Stop
+            | Event::Restart
+            | Event::Wake => {}
         }
     }
 
