@@ -139,11 +139,11 @@ impl Trial {
             }
         }
         let text = String::from_utf8_lossy(&self.text);
-        let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
-        Some(match lines.next_back() {
-            Some(READY) => Ok(()),
-            Some(_) => Err(text.lines().next().unwrap_or_default().trim_start_matches("error: ").chars().take(300).collect()),
-            None => Err("it ended without a word".into()),
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        Some(match lines.as_slice() {
+            [.., READY] => Ok(()),
+            [first, ..] => Err(first.trim_start_matches("error: ").chars().take(300).collect()),
+            [] => Err("it ended without a word".into()),
         })
     }
 }

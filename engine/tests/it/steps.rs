@@ -39,14 +39,14 @@ const CALLS: &[(&str, usize)] = &[
 ];
 
 /// Follows a process and all it starts, kills the first that comes to the `nth` such call, and lets go.
-struct Strace {
+pub struct Strace {
     child: Arc<std::sync::Mutex<Child>>,
-    hit: Arc<AtomicBool>,
+    pub hit: Arc<AtomicBool>,
 }
 
 impl Strace {
     /// None: it may not, or is not installed.
-    fn follow(pid: i32, call: &str, nth: usize) -> Option<Strace> {
+    pub fn follow(pid: i32, call: &str, nth: usize) -> Option<Strace> {
         let mut command = Command::new("strace");
         command.args([
             "-f",

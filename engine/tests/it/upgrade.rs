@@ -6,12 +6,14 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agents::contract::control::{BYTES, JSON, ToHost};
+use agents::contract::control::{BYTES, FromWatchdog, JSON, ToHost, ToWatchdog};
 use agents::os::clock::monotonic;
 use agents::os::pty::Size;
 use agents::os::socket::Stream;
 
-use crate::project::{Lines, TestProject, said};
+use crate::chaos::{Census, SLEEP, all_up, crowd, labels_are_right};
+use crate::project::{Lines, TWO, TestProject, of, said};
+use crate::steps::Strace;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -160,6 +162,7 @@ fn upgrades_under_load(engines: &Engines, rounds: usize) {
     let socket = runtime(&project).join("int-1.sock");
     let stop = AtomicBool::new(false);
     let (sent, (bytes, longest)) = std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&stop);
         let sender = scope.spawn(|| send_on(&project, &stop));
         let viewer = scope.spawn(|| look_on(&socket, &stop));
         for round in 0..rounds {
@@ -198,4 +201,183 @@ fn upgrades_under_load(engines: &Engines, rounds: usize) {
 fn not_a_byte_is_lost_while_engines_take_over_from_each_other() {
     let rounds = std::env::var("UPGRADES").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
     upgrades_under_load(&Engines::new(), rounds);
+}
+
+/// A program that does as `body` says; `verb` is `host` or `watchdog`, `tried` whether it is only to show that it could take over.
+fn program(folder: &Path, name: &str, body: &str) -> PathBuf {
+    let (source, program) = (folder.join(format!("{name}.rs")), folder.join(name));
+    let text = format!(
+        "use std::os::unix::process::CommandExt;\n#[allow(unused)]\nfn main() {{ let args: Vec<String> = std::env::args().collect();\n\
+         let verb = args[1].as_str(); let tried = args.iter().any(|a| a == \"--try-take-over\"); let ready = \"ready to take over\";\n{body}\n}}\n"
+    );
+    std::fs::write(&source, text).unwrap();
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
+    rustc.args(["--edition", "2021", "-o"]).args([&program, &source]);
+    said(rustc).ok();
+    program
+}
+
+/// Asks the watchdog to become this program, as `up` does.
+fn ask_for(project: &TestProject, program: &Path) -> Result<usize, String> {
+    let mut watchdog = Stream::connect(&runtime(project).join("watchdog.sock")).unwrap();
+    say(&mut watchdog, &ToWatchdog::Upgrade, vec![std::fs::File::open(program).unwrap().into()]);
+    match watchdog.next_by(monotonic() + LIMIT).map(|frame| serde_json::from_slice(&frame.payload).unwrap()) {
+        Ok(FromWatchdog::Upgraded { hosts }) => Ok(hosts),
+        Ok(FromWatchdog::Failed { reason }) => Err(reason),
+        Ok(other) => panic!("{other:?}"),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+#[test]
+fn where_the_new_program_does_not_take_over_the_old_one_goes_on_and_says_so() {
+    use std::os::unix::fs::PermissionsExt;
+    let engines = Engines::new();
+    let folder = engines.own.parent().unwrap().to_owned();
+    let project = TestProject::new(TWO);
+    said(project.command_of(&engines.own, &["up"])).ok();
+    let before = processes(&project, &["int-1", "int-2"]);
+    let goes_on = |what: &str| {
+        assert_eq!(processes(&project, &["int-1", "int-2"]), before, "{what}");
+        assert_eq!(project.status()["engine"]["version"], OWN, "{what}");
+        project.run(&["send", "lead", what]).ok();
+        Lines::of(project.command(&["logs", "-f", "lead"])).until(what);
+    };
+    let text = folder.join("text");
+    write_program(&text, b"no program");
+    let locked = folder.join("locked");
+    std::fs::copy(&engines.other, &locked).unwrap();
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let only_the_watchdog = program(&folder, "only", "if tried && verb == \"watchdog\" { println!(\"{ready}\"); }");
+    for (broken, words) in [
+        (&text, "Exec format error"),
+        (&locked, "Permission denied"),
+        (&"/bin/false".into(), "it ended without a word"),
+        (&program(&folder, "hangs", "loop { std::thread::park() }"), "it says nothing within 5 s"),
+        (&program(&folder, "panics", "panic!(\"no way\")"), "panicked"),
+        (&only_the_watchdog, "the host of int-1 was not replaced: it ended without a word"),
+    ] {
+        let reason = ask_for(&project, broken).unwrap_err();
+        assert!(reason.contains(words), "{}: {reason}", broken.display());
+        goes_on(words);
+    }
+    let unable = folder.join("unable");
+    write_program(&unable, &replaced(std::fs::read(&engines.other).unwrap(), "--try-take-over", "--cry-take-over"));
+    let up = said(project.command_of(&unable, &["up"])).fails(1, &format!("engine {OWN} goes on, as {OTHER} could not take over"));
+    assert!(up.stdout.contains("lead    int-1  up"), "{up:?}");
+    goes_on("after all");
+    // And one that can, can.
+    assert_eq!(ask_for(&project, &engines.other), Ok(2));
+    assert_eq!(processes(&project, &["int-1", "int-2"]), before);
+}
+
+/// It passes its trial and dies all the same: that is a death like any other.
+#[test]
+fn a_program_that_dies_as_it_takes_over_costs_no_agent() {
+    let engines = Engines::new();
+    let folder = engines.own.parent().unwrap().to_owned();
+    let project = TestProject::new(TWO);
+    said(project.command_of(&engines.own, &["up"])).ok();
+    let pids = [project.pid("lead"), project.pid("tester")];
+    let host = project.host("int-2");
+    let up = |s: &serde_json::Value| ["lead", "tester"].iter().all(|a| of(s, a)["state"] == "up");
+    let dies = program(&folder, "dies", "if tried { println!(\"{ready}\"); }");
+    let reason = ask_for(&project, &dies).unwrap_err();
+    assert_eq!(reason, "the host of int-1 was not replaced: it ended meanwhile");
+    project.until("both are up", up);
+    assert_eq!((project.pid("lead"), project.pid("tester"), project.host("int-2")), (pids[0], pids[1], host), "only the first was tried");
+    // The hosts become the other engine, the watchdog dies of it.
+    let half = format!(
+        "if verb == \"watchdog\" && !tried {{ std::process::exit(1) }}\n\
+         panic!(\"{{}}\", std::process::Command::new({:?}).arg0(\"agents\").args(&args[1..]).exec())",
+        engines.other
+    );
+    let half = program(&folder, "half", &half);
+    ask_for(&project, &half).unwrap_err();
+    let status = project.until("there is a new watchdog, by a host", |s| up(s) && s["engine"]["version"] == OTHER);
+    assert_eq!([of(&status, "lead")["pid"].as_i64(), of(&status, "tester")["pid"].as_i64()], pids.map(|pid| Some(i64::from(pid))));
+    assert_eq!(project.host("int-2"), host);
+    let up = said(project.command_of(&engines.own, &["up"])).ok();
+    assert!(up.stderr.contains("2 sessions kept"), "{up:?}");
+    assert_eq!([project.pid("lead"), project.pid("tester")], pids);
+}
+
+/// System calls of a daemon that hands over and takes over, and up to which occurrence of each it is killed.
+const CALLS: &[(&str, usize)] = &[
+    ("execve,?execveat", 2),
+    ("memfd_create", 3),
+    ("write", 4),
+    ("read", 4),
+    ("fcntl", 6),
+    ("flock", 1),
+    ("openat", 4),
+    ("ioctl", 3),
+    ("sendmsg", 2),
+    ("recvmsg", 2),
+    ("rt_sigprocmask", 2),
+    ("signalfd4", 1),
+    ("wait4", 2),
+    ("?poll,?ppoll", 3),
+];
+
+/// Ends what others do in a scope, also where a check fails.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Kills whoever `pick` names at every step of an upgrade; afterwards every agent is the one it was, or as healthy as after any death.
+fn killed_at_every_step(pick: impl Fn(&TestProject, &serde_json::Value) -> i32) {
+    let engines = Engines::new();
+    let project = TestProject::new(&crowd(2, SLEEP));
+    let census = Census::of(&project);
+    let first = all_up(&project, 2);
+    let stop = AtomicBool::new(false);
+    let (mut tried, mut hits) = (0, 0);
+    let doubled = std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&stop);
+        let sampler = scope.spawn(|| {
+            let mut doubled = vec![];
+            while !stop.load(Ordering::Relaxed) {
+                doubled.extend(census.doubled());
+            }
+            doubled
+        });
+        for (call, most) in CALLS {
+            for nth in 1..=*most {
+                let status = all_up(&project, 2);
+                let Some(strace) = Strace::follow(pick(&project, &status), call, nth) else {
+                    println!("skipped: strace is not installed or may not follow processes");
+                    return vec![];
+                };
+                // It may say that somebody died meanwhile.
+                said(project.command_of(&engines.other, &["up"]));
+                hits += usize::from(strace.hit.load(Ordering::Relaxed));
+                drop(strace);
+                let after = all_up(&project, 2);
+                labels_are_right(&census, &after);
+                let pids = |s: &serde_json::Value| ["a1", "a2"].map(|a| of(s, a)["pid"].as_i64());
+                assert_eq!(pids(&after), pids(&first), "{call} {nth}: an agent was started again");
+                tried += 1;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        sampler.join().unwrap()
+    });
+    assert_eq!(doubled, Vec::<String>::new());
+    assert!(tried == 0 || hits * 2 > tried, "most steps are taken: {hits} of {tried}");
+    println!("killed at {hits} of {tried} steps of an upgrade: no agent doubled, none started again");
+}
+
+#[test]
+fn a_host_is_killed_at_every_step_of_an_upgrade() {
+    killed_at_every_step(|project, _| project.host("int-1"));
+}
+
+#[test]
+fn a_watchdog_is_killed_at_every_step_of_an_upgrade() {
+    killed_at_every_step(|_, status| status["watchdog"]["pid"].as_i64().unwrap() as i32);
 }
