@@ -26,34 +26,92 @@ const REGISTRY: &str = "fleet.toml";
 pub fn run(args: &Args, _ctx: &Context) -> Result<()> {
     grammar::name(&args.backend).map_err(|expected| Error::usage(format!("--backend {:?}: {expected}", args.backend)))?;
     let folder = ops::absolute(args.folder.as_deref().unwrap_or(Path::new(".")))?;
-    check_goal(&folder)?;
     let name = folder.file_name().map_or_else(|| "home".to_owned(), |n| n.to_string_lossy().into_owned());
-    let partial = create::partial(&folder);
+    let partial = Partial(create::partial(&folder));
     let runtime = os::env::agents_runtime();
     os::fs::private_dir(&runtime)?;
     let Some(lock) = Lock::try_take(&runtime.join("init.lock"))? else {
         return Err(Error::busy("another `fleet init` is at work").hint("try again when it is done"));
     };
-    // Left by an earlier one that was killed: its lock is free, so nobody works on it.
-    if os::fs::exists(&partial.join(MARK)) {
-        os::fs::remove_tree(&partial)?;
-    } else if os::fs::look(&partial)? != Found::Nothing {
-        return Err(Error::failed(format!("{} is in the way, and not ours", partial.display())).hint("move it away"));
+    // Its lock is free, so nobody works on what an earlier one left.
+    if partial.recover(&folder)? {
+        return Ok(out::say(format!("finished the fleet home in {}, which was interrupted", os::env::shorten(&folder))));
     }
-    let built = build(&name, &folder, &partial, &args.backend, &lock);
+    check_goal(&folder)?;
+    partial.claim()?;
+    let built = build(&name, &folder, &partial.home(), &args.backend, &lock);
     if built.is_err() {
-        os::fs::remove_tree(&partial)?;
+        os::fs::remove_tree(&partial.0)?;
     }
     built?;
-    settle(&partial, &folder)?;
+    partial.settle(&folder)?;
     cache::seed()?;
     out::say(format!("made a fleet home in {}", os::env::shorten(&folder)));
     out::say("next: `fleet create NAME` makes a project; `fleet po up` starts the orchestrator, `fleet po attach` talks to it");
     Ok(())
 }
 
-/// Says that a half-made folder is ours.
-const MARK: &str = ".git/fleet-init";
+/// Where a home is made: a folder beside its goal, marked as ours before anything else is in it.
+struct Partial(PathBuf);
+
+impl Partial {
+    fn mark(&self) -> PathBuf {
+        self.0.join("fleet-init")
+    }
+    fn home(&self) -> PathBuf {
+        self.0.join("home")
+    }
+    /// Says that the home is whole and on its way to its goal.
+    fn moving(&self) -> PathBuf {
+        self.0.join("moving")
+    }
+
+    fn claim(&self) -> Result<()> {
+        os::fs::create_dirs(&self.0)?;
+        Ok(os::fs::write_new(&self.mark(), b"", 0o644)?)
+    }
+
+    /// Finishes a move that was begun, and answers so; throws away what was not whole yet.
+    fn recover(&self, folder: &Path) -> Result<bool> {
+        match os::fs::look(&self.0)? {
+            Found::Nothing => return Ok(false),
+            Found::Folder { .. } if os::fs::exists(&self.mark()) || os::fs::list(&self.0)?.is_empty() => {}
+            _ => return Err(Error::failed(format!("{} is in the way, and not ours", self.0.display())).hint("move it away")),
+        }
+        let begun = os::fs::exists(&self.moving());
+        if begun {
+            self.hand_over(folder)?;
+        }
+        os::fs::remove_tree(&self.0)?;
+        Ok(begun)
+    }
+
+    /// A new folder gets its name at once. Into an empty one that is there, perhaps with a shell standing in it, everything is moved.
+    fn settle(&self, folder: &Path) -> Result<()> {
+        if os::fs::look(folder)? == Found::Nothing {
+            os::fs::rename(&self.home(), folder)?;
+        } else {
+            os::fs::write_atomic(&self.moving(), b"", 0o644)?;
+            self.hand_over(folder)?;
+        }
+        Ok(os::fs::remove_tree(&self.0)?)
+    }
+
+    /// The registry last: a folder without it is no home yet.
+    fn hand_over(&self, folder: &Path) -> Result<()> {
+        let mut names = os::fs::list(&self.home())?;
+        names.sort_by_key(|n| n == REGISTRY);
+        for name in names {
+            let goal = folder.join(&name);
+            if os::fs::look(&goal)? != Found::Nothing {
+                return Err(Error::failed(format!("{} came in the way while the home was made", goal.display()))
+                    .hint(format!("move it away and run the same command again; the rest waits in {}", self.home().display())));
+            }
+            os::fs::rename(&self.home().join(&name), &goal)?;
+        }
+        Ok(())
+    }
+}
 
 fn check_goal(folder: &Path) -> Result<()> {
     let taken = |what: &str, hint: String| Err(Error::failed(format!("{}: {what}", folder.display())).hint(hint));
@@ -73,7 +131,6 @@ fn build(name: &str, folder: &Path, partial: &Path, backend: &str, lock: &Lock) 
     let target = mirror.resolve_or_fetch(None)?;
     let plan = create::Plan { name, folder, mirror: &mirror, target: &target, backend };
     create::build(plan, partial, lock)?;
-    os::fs::write_new(&partial.join(MARK), b"", 0o644)?;
     let registry = include_str!("init/fleet.toml").replace("{ref}", &target.reference);
     let agents = include_str!("init/agents.toml").replace("{name}", &name.replace(['"', '\\'], "-")).replace("{backend}", backend);
     let files = [
@@ -90,19 +147,4 @@ fn build(name: &str, folder: &Path, partial: &Path, backend: &str, lock: &Lock) 
     git.run(&["add", "--", REGISTRY, "agents.toml", "prompts", ".gitignore", "README.md"])?;
     git.run(&["commit", "--quiet", "--amend", "--message", &format!("Make the fleet home {name}")]).map_err(create::identity)?;
     Ok(())
-}
-
-/// A new folder gets its name at once. Into an empty one that is there, perhaps with a shell standing in it, everything is moved, the registry last:
-/// a folder without it is no home yet.
-fn settle(partial: &Path, folder: &Path) -> Result<()> {
-    os::fs::remove_file(&partial.join(MARK))?;
-    if os::fs::look(folder)? == Found::Nothing {
-        return Ok(os::fs::rename(partial, folder)?);
-    }
-    let mut names = os::fs::list(partial)?;
-    names.sort_by_key(|n| n == REGISTRY);
-    for name in names {
-        os::fs::rename(&partial.join(&name), &folder.join(&name))?;
-    }
-    Ok(os::fs::remove_tree(partial)?)
 }
