@@ -103,19 +103,12 @@ fn what_cannot_be_driven_is_said() {
     hint: fleet list   names all projects
     "##);
     assert_snapshot!(home.fleet(&["exec", "web"]).fails(2), @r##"
-    error: the following required arguments were not provided:
-      <CMD>...
-
-    Usage: fleet exec <PROJECT>... -- <CMD>...
-
-    For more information, try '--help'.
+    error: the following required arguments were not provided: <CMD>...
+    hint: usage: fleet exec <PROJECT>... -- <CMD>...   (fleet exec --help says more)
     "##);
     assert_snapshot!(home.fleet(&["frobnicate"]).fails(2), @r##"
     error: unrecognized subcommand 'frobnicate'
-
-    Usage: fleet [OPTIONS] <COMMAND>
-
-    For more information, try '--help'.
+    hint: usage: fleet [OPTIONS] <COMMAND>   (fleet --help says more)
     "##);
     assert_snapshot!(home.fleet(&["man", "strat"]).fails(2), @r##"
     error: there is no command "strat"

@@ -112,11 +112,27 @@ pub fn usage(error: clap::Error) -> Result<()> {
             out::say(text.to_string().trim_end());
             Err(Error::usage("a command is needed"))
         }
-        _ => {
-            let plain = text.to_string();
-            Err(Error::usage(plain.trim_start_matches("error: ").trim_end()))
+        _ => Err(misused(&text.to_string())),
+    }
+}
+
+/// What clap says in paragraphs, as our errors say it: what is wrong, what was perhaps meant, how it is used.
+fn misused(text: &str) -> Error {
+    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty()).peekable();
+    let mut message: Vec<&str> = vec![];
+    while let Some(line) = lines.next_if(|l| !l.starts_with("tip: ") && !l.starts_with("Usage: ") && !l.starts_with("For more ")) {
+        message.push(line);
+    }
+    let mut error = Error::usage(message.join(" ").trim_start_matches("error: "));
+    for line in lines {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            error = error.hint(tip);
+        } else if let Some(usage) = line.strip_prefix("Usage: ") {
+            let verbs: Vec<&str> = usage.split(' ').take_while(|w| w.starts_with(|c: char| c.is_ascii_lowercase())).collect();
+            error = error.hint(format!("usage: {usage}   ({} --help says more)", verbs.join(" ")));
         }
     }
+    if error.hints.is_empty() { error.hint("--help says more") } else { error }
 }
 
 fn run(cli: Cli) -> Result<()> {
