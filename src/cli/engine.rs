@@ -1,10 +1,11 @@
 //! `fleet engine`: harnesses, their versions, where projects' engines come from.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use agents::cli::out::{Table, Text, Tone};
 use agents::cli::{Error, Result, out};
-use agents::os::{env, fs, git::Git, process};
+use agents::os::{env, fs, git::Git, lock::Lock, process};
 
 use super::Context;
 use crate::harness::{CARRIED, Mirror, cache, carried, url};
@@ -125,26 +126,46 @@ fn build(registry: &Registry, reference: &str, harness: Option<&str>) -> Result<
             harness.name
         )));
     }
-    let folder = env::cache_home().join("fleet/build").join(target.commit.to_string());
+    let (above, commit) = (env::cache_home().join("fleet/build"), target.commit.to_string());
+    fs::create_dirs(&above)?;
+    let lock = one_builder(&above.join(".lock"))?;
+    let folder = above.join(&commit);
     fs::remove_tree(&folder)?;
-    fs::create_dirs(&folder)?;
-    let git = Git::at(&mirror.path).without_hooks();
+    let git = Git::at(&mirror.path).without_hooks().holding(&lock);
     let shown = folder.display().to_string();
     git.run(&["worktree", "prune"])?;
-    git.run(&["worktree", "add", "--quiet", "--force", "--detach", &shown, &target.commit.to_string()])?;
+    git.run(&["worktree", "add", "--quiet", "--force", "--detach", &shown, &commit])?;
     out::say(format!("building {reference} of harness {}", harness.name));
     let argv = [folder.join("agents").display().to_string(), "--version".to_owned()];
-    let output = process::run(&process::Run { argv: &argv, folder: Some(&folder), ..process::Run::default() });
+    // A program that is named for all would be run instead of building one.
+    let environment = [(env::AGENTS_BIN.to_owned(), String::new())];
+    let run = process::Run { argv: &argv, folder: Some(&folder), env: &environment, ..process::Run::default() };
+    let output = process::run(&run);
     fs::remove_tree(&folder)?;
     git.run(&["worktree", "prune"])?;
     let output = output?;
     if output.code != 0 {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let lines: Vec<&str> = said.lines().collect();
-        return Err(lines[lines.len().saturating_sub(12)..]
-            .iter()
-            .fold(Error::failed(format!("{reference} could not be built")), |e, l| e.because(l)));
+        return Err(not_built(reference, &above.join(format!("{commit}.log")), &output.stderr)?);
     }
     out::say(format!("built {}", String::from_utf8_lossy(&output.stdout).trim()));
     Ok(())
+}
+
+/// Work trees of one mirror come and go: one build at a time.
+fn one_builder(path: &Path) -> Result<Lock> {
+    if let Some(lock) = Lock::try_take(path)? {
+        return Ok(lock);
+    }
+    out::say("waiting: another `fleet engine build` is at work");
+    Ok(Lock::wait(path)?)
+}
+
+/// The last lines of what was said, and where all of it stands.
+fn not_built(reference: &str, log: &Path, said: &[u8]) -> Result<Error> {
+    fs::write_atomic(log, said, 0o600)?;
+    let said = String::from_utf8_lossy(said);
+    let lines: Vec<&str> = said.lines().collect();
+    let error = Error::failed(format!("{reference} could not be built"));
+    let error = lines[lines.len().saturating_sub(12)..].iter().fold(error, |e, l| e.because(l));
+    Ok(error.hint(format!("all of it: {}", env::shorten(log))))
 }

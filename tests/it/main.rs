@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod attacks;
+mod build;
 mod create;
 mod drive;
 mod home;

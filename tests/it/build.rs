@@ -1,0 +1,92 @@
+//! `fleet engine build` of a version that is not carried, with a cargo that is a few lines of sh.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::home::{Ran, TestHome};
+
+/// A home whose carried engine has a second version, and its tree's id.
+fn ready(cargo: &str) -> (TestHome, String) {
+    let home = TestHome::new();
+    home.fleet(&["create", "web", "--backend", "shell"]).ok();
+    let (mirror, clone) = (home.file(".cache/fleet/harness/agents-carried"), home.file("next"));
+    home.git(&home.file(""), &["clone", "-q", mirror.to_str().unwrap(), clone.to_str().unwrap()]);
+    home.git(&clone, &["checkout", "-q", &format!("v{}", env!("CARGO_PKG_VERSION"))]);
+    home.release(&clone, "v9.0.0", &[("NEXT", "another tree\n")]);
+    home.git(&clone, &["push", "-q", "origin", "v9.0.0"]);
+    home.write("tools/cargo", &format!("#!/bin/sh\nset -eu\necho run >>{}\n{cargo}\n", home.file("runs").display()));
+    std::fs::set_permissions(home.file("tools/cargo"), PermissionsExt::from_mode(0o755)).unwrap();
+    let tree = home.git(&clone, &["rev-parse", "v9.0.0^{tree}"]);
+    (home, tree)
+}
+
+fn build(home: &TestHome) -> Command {
+    let path = std::env::var("PATH").unwrap();
+    let mut command = home.command(env!("CARGO_BIN_EXE_fleet"), &home.file("home"));
+    command.args(["engine", "build", "v9.0.0"]).env("PATH", format!("{}:{path}", home.file("tools").display()));
+    command
+}
+
+/// What the cache holds of builds under way, the work trees among it.
+fn half_made(home: &TestHome) -> Vec<PathBuf> {
+    let folders = [".cache/agents/engines", ".cache/fleet/build"].map(|f| std::fs::read_dir(home.file(f)).into_iter().flatten());
+    let paths = folders.into_iter().flatten().map(|e| e.unwrap().path());
+    paths.filter(|p| p.is_dir() && (p.starts_with(home.file(".cache/fleet/build")) || p.to_string_lossy().contains(".build-"))).collect()
+}
+
+const PROGRAM: &str = "mkdir -p target/release\nprintf '#!/bin/sh\\necho agents 9.0.0\\n' >target/release/agents\nchmod +x target/release/agents";
+
+#[test]
+fn another_version_is_built_once_while_a_second_builder_waits() {
+    let cargo = "echo >\"$HOME/reached\"\ncat \"$HOME/go\" >/dev/null\n".to_owned() + PROGRAM;
+    let (home, tree) = ready(&cargo);
+    for fifo in ["reached", "go"] {
+        assert!(Command::new("mkfifo").arg(home.file(fifo)).status().unwrap().success());
+    }
+    let first = build(&home).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::fs::read(home.file("reached")).unwrap();
+    let program = home.file(&format!(".cache/agents/engines/{tree}/agents"));
+    assert!(!program.exists(), "there before it was built");
+    let mut second = build(&home).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(second.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "waiting: another `fleet engine build` is at work\n");
+    std::fs::write(home.file("go"), "go").unwrap();
+    let said = Ran::of(first.wait_with_output().unwrap()).ok();
+    assert!(said.contains("built agents 9.0.0"), "{said}");
+    assert!(second.wait().unwrap().success());
+    assert_eq!(home.read("runs"), "run\n", "built more than once");
+    assert!(program.exists());
+    assert_eq!(half_made(&home), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_build_that_fails_leaves_nothing_half_and_says_why() {
+    let (home, tree) = ready("mkdir -p target/release\necho half >target/release/agents\necho 'error: no luck in line 7' >&2\nexit 101");
+    let said = Ran::of(build(&home).output().unwrap()).fails(1);
+    assert!(said.contains("v9.0.0 could not be built") && said.contains("no luck in line 7"), "{said}");
+    let log = said.lines().find_map(|l| l.strip_prefix("hint: all of it: ~/")).expect("the log is named");
+    assert!(home.read(log).contains("no luck in line 7"));
+    assert!(!home.file(&format!(".cache/agents/engines/{tree}")).exists());
+    assert_eq!(half_made(&home), Vec::<PathBuf>::new());
+    // Mended, the same command builds it.
+    home.write("tools/cargo", &format!("#!/bin/sh\nset -eu\n{PROGRAM}\n"));
+    Ran::of(build(&home).output().unwrap()).ok();
+}
+
+#[test]
+fn a_builder_killed_in_the_middle_is_followed_by_another() {
+    let (home, tree) = ready("echo >\"$HOME/reached\"\nexec sleep 600");
+    assert!(Command::new("mkfifo").arg(home.file("reached")).status().unwrap().success());
+    use std::os::unix::process::CommandExt;
+    let mut child = build(&home).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+    std::fs::read(home.file("reached")).unwrap();
+    assert!(Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status().unwrap().success());
+    assert!(!child.wait().unwrap().success());
+    home.write("tools/cargo", &format!("#!/bin/sh\nset -eu\n{PROGRAM}\n"));
+    Ran::of(build(&home).output().unwrap()).ok();
+    assert!(home.file(&format!(".cache/agents/engines/{tree}/agents")).exists());
+    assert_eq!(half_made(&home), Vec::<PathBuf>::new());
+}
