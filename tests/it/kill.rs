@@ -26,21 +26,23 @@ const SAMPLES: usize = 5;
 const TIME: Duration = Duration::from_secs(18);
 
 /// Which of the two whole states was found, or what is torn.
-type Found = Result<State, String>;
+pub type Found = Result<State, String>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub enum State {
     Old,
     New,
 }
 
-struct Sweep<'a> {
+pub struct Sweep<'a> {
     home: &'a TestHome,
     snapshot: Snapshot,
     argv: Vec<String>,
     look: &'a dyn Fn(&TestHome) -> Found,
     /// For a writer that is to be caught: once is enough.
     until_torn: bool,
+    /// How long a sample may take.
+    time: Duration,
 }
 
 /// A copy of the home folder, removed at the end.
@@ -53,11 +55,11 @@ impl Drop for Snapshot {
 }
 
 #[derive(Debug, Default)]
-struct Tally {
-    kills: usize,
-    old: usize,
-    new: usize,
-    torn: Vec<String>,
+pub struct Tally {
+    pub kills: usize,
+    pub old: usize,
+    pub new: usize,
+    pub torn: Vec<String>,
 }
 
 fn sh(text: &str) {
@@ -65,10 +67,15 @@ fn sh(text: &str) {
 }
 
 impl<'a> Sweep<'a> {
-    fn of(home: &'a TestHome, argv: &[&str], look: &'a dyn Fn(&TestHome) -> Found) -> Sweep<'a> {
+    pub fn of(home: &'a TestHome, argv: &[&str], look: &'a dyn Fn(&TestHome) -> Found) -> Sweep<'a> {
         let snapshot = home.file("").with_extension("snapshot");
         sh(&format!("rm -rf {0} && cp -a {1} {0}", snapshot.display(), home.file("").display()));
-        Sweep { home, snapshot: Snapshot(snapshot), argv: argv.iter().map(|a| (*a).to_owned()).collect(), look, until_torn: false }
+        Sweep { home, snapshot: Snapshot(snapshot), argv: argv.iter().map(|a| (*a).to_owned()).collect(), look, until_torn: false, time: TIME }
+    }
+
+    /// With a shorter sample.
+    pub fn within(self, time: Duration) -> Self {
+        Sweep { time, ..self }
     }
 
     fn restore(&self) {
@@ -123,19 +130,25 @@ impl<'a> Sweep<'a> {
         points
     }
 
-    fn run(&self) -> Tally {
-        let (mut tally, begun, all) = (Tally::default(), Instant::now(), std::env::var_os("SWEEP").is_some());
-        let points = self.points(all);
+    pub fn run(&self) -> Tally {
+        let (mut tally, all) = (Tally::default(), std::env::var_os("SWEEP").is_some());
+        let (points, begun) = (self.points(all), Instant::now());
         for (calls, n, follow) in &points {
-            if (!all && begun.elapsed() > TIME) || (self.until_torn && !tally.torn.is_empty()) {
+            let both = tally.old > 0 && tally.new > 0;
+            if (!all && both && begun.elapsed() > self.time) || (self.until_torn && !tally.torn.is_empty()) {
                 break;
             }
             self.restore();
             self.strace(calls, *follow, Some(*n));
             tally.kills += 1;
             // Any changing command settles what was interrupted before it says that it does not know this project.
+            let interrupted = self.home.fleet(&["history"]).out.contains("interrupted:");
             let next = self.home.fleet(&["remove", "no-such-project"]);
-            match (self.look)(self.home) {
+            let found = match next.err.contains("which was interrupted") {
+                said if said != interrupted => Err(format!("interrupted: {interrupted}, said so: {said}")),
+                _ => (self.look)(self.home),
+            };
+            match found {
                 Ok(State::Old) => tally.old += 1,
                 Ok(State::New) => tally.new += 1,
                 Err(why) => {
@@ -146,7 +159,7 @@ impl<'a> Sweep<'a> {
         }
         println!(
             "{:?}: {} points, {} kills, {} old, {} new, {} torn",
-            self.argv.last(),
+            &self.argv[1..],
             points.len(),
             tally.kills,
             tally.old,
@@ -157,7 +170,7 @@ impl<'a> Sweep<'a> {
     }
 }
 
-fn strace_is_here() -> bool {
+pub fn strace_is_here() -> bool {
     let here = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).status().is_ok_and(|s| s.success());
     if !here {
         println!("skipped: strace is not installed, or may not trace here");
@@ -172,6 +185,7 @@ fn leftovers(folder: &Path) -> Vec<PathBuf> {
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name().into_string().unwrap();
             match entry.file_type().unwrap().is_dir() {
+                true if name.ends_with(".partial") => found.push(entry.path()),
                 true if name != "objects" => folders.push(entry.path()),
                 false if name.ends_with(".tmp") || name.ends_with(".lock") && folder.display().to_string().contains("/.git") => {
                     found.push(entry.path());
@@ -183,7 +197,7 @@ fn leftovers(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn expect(what: &str, found: &str, expected: &str) -> Result<(), String> {
+pub fn expect(what: &str, found: &str, expected: &str) -> Result<(), String> {
     if found == expected { Ok(()) } else { Err(format!("{what}: expected {expected:?}, found {found:?}")) }
 }
 
@@ -210,7 +224,7 @@ fn updated(home: &TestHome) -> Found {
     Ok(state)
 }
 
-fn settled(home: &TestHome) -> Result<(), String> {
+pub fn settled(home: &TestHome) -> Result<(), String> {
     let left: Vec<PathBuf> = ["projects", "home"].iter().flat_map(|f| leftovers(&home.file(f))).collect();
     if !left.is_empty() {
         return Err(format!("left behind: {left:?}"));

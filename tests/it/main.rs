@@ -10,5 +10,6 @@ mod join;
 mod kill;
 mod live;
 mod status;
+mod sweeps;
 mod undo;
 mod update;
