@@ -36,7 +36,8 @@ fn half_made(home: &TestHome) -> Vec<PathBuf> {
     paths.filter(|p| p.is_dir() && (p.starts_with(home.file(".cache/fleet/build")) || p.to_string_lossy().contains(".build-"))).collect()
 }
 
-const PROGRAM: &str = "mkdir -p target/release\nprintf '#!/bin/sh\\necho agents 9.0.0\\n' >target/release/agents\nchmod +x target/release/agents";
+const PROGRAM: &str =
+    "mkdir -p target/release\nprintf '#!/bin/sh\\necho agents 9.0.0\\n' >target/release/agents\nchmod +x target/release/agents";
 
 #[test]
 fn another_version_is_built_once_while_a_second_builder_waits() {

@@ -70,7 +70,14 @@ impl<'a> Sweep<'a> {
     pub fn of(home: &'a TestHome, argv: &[&str], look: &'a dyn Fn(&TestHome) -> Found) -> Sweep<'a> {
         let snapshot = home.file("").with_extension("snapshot");
         sh(&format!("rm -rf {0} && cp -a {1} {0}", snapshot.display(), home.file("").display()));
-        Sweep { home, snapshot: Snapshot(snapshot), argv: argv.iter().map(|a| (*a).to_owned()).collect(), look, until_torn: false, time: TIME }
+        Sweep {
+            home,
+            snapshot: Snapshot(snapshot),
+            argv: argv.iter().map(|a| (*a).to_owned()).collect(),
+            look,
+            until_torn: false,
+            time: TIME,
+        }
     }
 
     /// With a shorter sample.

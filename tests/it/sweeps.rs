@@ -161,7 +161,11 @@ fn an_init_killed_anywhere_is_repeated() {
                 _ => return Err(format!("a second init said {}: {}", again.code, again.err)),
             };
             expect("files", &home.git(&folder, &["status", "--porcelain"]), "")?;
-            expect("checkout", &home.git(&folder.join("engine"), &["rev-parse", "HEAD"]), &home.git(&folder, &["rev-parse", "HEAD:engine"]))?;
+            expect(
+                "checkout",
+                &home.git(&folder.join("engine"), &["rev-parse", "HEAD"]),
+                &home.git(&folder, &["rev-parse", "HEAD:engine"]),
+            )?;
             let valid = home.fleet(&["--registry", &folder.join("fleet.toml").display().to_string(), "validate"]);
             expect("validate", &valid.code.to_string(), "0")?;
             match home.file(".second.partial").exists() || folder.join(".git/fleet-init").exists() {
@@ -177,7 +181,8 @@ fn an_init_killed_anywhere_is_repeated() {
 fn living(project: &Path) -> usize {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let stands = |p: &Path| std::fs::read_link(p.join("cwd")).is_ok_and(|cwd| cwd == project);
-    let is_agent = |p: &Path| std::fs::read_to_string(p.join("comm")).is_ok_and(|comm| !["agents", "fleet", "strace"].contains(&comm.trim()));
+    let is_agent =
+        |p: &Path| std::fs::read_to_string(p.join("comm")).is_ok_and(|comm| !["agents", "fleet", "strace"].contains(&comm.trim()));
     processes.filter(|e| stands(&e.path()) && is_agent(&e.path())).count()
 }
 
@@ -194,16 +199,27 @@ fn a_start_or_stop_killed_anywhere_is_made_good_by_the_next() {
     let all = std::env::var_os("SWEEP").is_some();
     let engine = web.join("engine/agents").display().to_string();
     let (mut kills, begun) = (0, Instant::now());
-    for (verb, argv, alive) in
-        [("start", vec![FLEET, "start", "web"], 1), ("stop", vec![FLEET, "stop", "web"], 0), ("up", vec![&engine, "up"], 1), ("down", vec![&engine, "down"], 0)]
-    {
+    for (verb, argv, alive) in [
+        ("start", vec![FLEET, "start", "web"], 1),
+        ("stop", vec![FLEET, "stop", "web"], 0),
+        ("up", vec![&engine, "up"], 1),
+        ("down", vec![&engine, "down"], 0),
+    ] {
         let until = begun.elapsed() + TIME;
         let mut n = 1;
         while all || begun.elapsed() < until {
             home.fleet(&[if alive == 1 { "stop" } else { "start" }, "web"]).ok();
             let folder = if verb == "up" || verb == "down" { &web } else { &home.file("home") };
             let mut command = home.command("strace", folder);
-            command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:signal=KILL:when={n}")]);
+            command.args([
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &format!("trace={calls}"),
+                "-e",
+                &format!("inject={calls}:signal=KILL:when={n}"),
+            ]);
             let whole = command.args(&argv).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success();
             kills += usize::from(!whole);
             let again = home.fleet(&[if alive == 1 { "start" } else { "stop" }, "web"]);
