@@ -35,7 +35,8 @@ pub fn run(args: &Args, _ctx: &Context) -> Result<()> {
     };
     // Its lock is free, so nobody works on what an earlier one left.
     if partial.recover(&folder)? {
-        return Ok(out::say(format!("finished the fleet home in {}, which was interrupted", os::env::shorten(&folder))));
+        out::say(format!("finished the fleet home in {}, which was interrupted", os::env::shorten(&folder)));
+        return Ok(());
     }
     check_goal(&folder)?;
     partial.claim()?;
