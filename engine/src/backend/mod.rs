@@ -18,6 +18,8 @@ pub struct Backend {
     pub prompt_in_argv: bool,
     /// The conversation's id is made here.
     pub mints_id: bool,
+    /// A pattern for the path of the file that tells the conversation's id.
+    pub id_file: Option<String>,
     pub env: BTreeMap<String, String>,
     /// What its last lines say about its end.
     pub endings: Endings,
@@ -32,6 +34,7 @@ impl Backend {
             resume: table.resume.clone(),
             prompt_in_argv: table.deliver.as_deref().is_none_or(|d| d == "argv"),
             mints_id: table.id.as_deref() == Some("mint"),
+            id_file: table.id_file.clone(),
             env: table.env.clone(),
             endings: Endings { limited: table.limited.clone(), auth: table.auth.clone(), fatal: table.fatal.clone() },
         }
@@ -67,6 +70,48 @@ mod tests {
             let table: BackendTable = crate::document::read(std::path::Path::new(&file), &text).unwrap();
             assert!(crate::model::template::unknown_placeholder(&table.start).is_none(), "{name}");
             assert!(built_in(name).is_some(), "{name}");
+            for pattern in [&table.ready, &table.waiting, &table.limited, &table.id_file].into_iter().flatten() {
+                assert!(regex_lite::Regex::new(pattern).is_ok(), "{name}: {pattern}");
+            }
         }
+    }
+
+    #[test]
+    fn no_prompt_is_taken_for_a_flag() {
+        let prompt = "--yolo\n\"it's\" $HOME; {model}";
+        let values = BTreeMap::from([("prompt", prompt.to_owned()), ("resume_id", "0-1".to_owned())]);
+        for name in NAMES.iter().filter(|n| **n != "shell") {
+            let text = std::fs::read_to_string(format!("{}/src/backend/{name}.toml", env!("CARGO_MANIFEST_DIR"))).unwrap();
+            let table: BackendTable = toml::from_str(&text).unwrap();
+            let task = table.task.unwrap();
+            for template in [&table.start, &task] {
+                let argv = crate::model::template::argv(template, &values, &[]);
+                let Some(at) = argv.iter().position(|a| a.contains(prompt)) else {
+                    assert_eq!((*name, template), ("aider", &table.start), "only it reads a file");
+                    continue;
+                };
+                let joined = argv[at].strip_suffix(prompt).is_some_and(|flag| flag.starts_with("--") && flag.ends_with('='));
+                let after_all_flags = argv[at] == prompt && argv[at - 1] == "--" && at + 1 == argv.len();
+                assert!(joined || after_all_flags, "{name}: {argv:?}");
+                assert!(!argv.iter().any(|a| a == "--model"), "{name}: a flag without its value: {argv:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_patterns_tell_the_screens_that_were_seen() {
+        let read = |name: &str| -> BackendTable {
+            toml::from_str(&std::fs::read_to_string(format!("{}/src/backend/{name}.toml", env!("CARGO_MANIFEST_DIR"))).unwrap()).unwrap()
+        };
+        let is = |pattern: &Option<String>, screen: &str| regex_lite::Regex::new(pattern.as_ref().unwrap()).unwrap().is_match(screen);
+        let (claude, codex) = (read("claude"), read("codex"));
+        let trust = " Quick safety check: Is this a project you created or one you trust?\n ❯ 1. Yes, I trust this folder\n   2. No, exit\n Enter to confirm · Esc to cancel\n";
+        assert!(is(&claude.waiting, trust) && !is(&claude.ready, trust));
+        assert!(is(&claude.ready, "● Hello.\n────\n❯\u{a0}\n────\n  ? for shortcuts"));
+        assert!(!is(&claude.ready, "────\n❯ half a line\n────"), "somebody is typing");
+        assert!(is(&codex.ready, "• Hello.\n› Ask Codex to do anything\n  model · ~/w"));
+        let file = "/home/me/.codex/sessions/2026/11/21/rollout-2026-11-21T09-33-21-01a1fd74-069a-7963-9c8d-117b31bbd381.jsonl";
+        let found = regex_lite::Regex::new(codex.id_file.as_ref().unwrap()).unwrap();
+        assert_eq!(&found.captures(file).unwrap()["id"], "01a1fd74-069a-7963-9c8d-117b31bbd381");
     }
 }

@@ -151,6 +151,12 @@ fn intend(project: &Project, name: &str, metas: &[Meta], damaged: &[(String, Err
         meta.backend = agent.backend.name.clone();
         meta.resume_id = None;
         meta.other.remove(STARTED_AT);
+        store::conversation::forget(&project.layout, &meta.session)?;
+    }
+    if let Some(id) = store::conversation::read(&project.layout, &meta.session, &agent.backend.name)?
+        && agent.backend.id_file.is_some()
+    {
+        meta.resume_id = Some(id);
     }
     if meta.resume_id.is_none() && agent.backend.mints_id {
         meta.resume_id = Some(crate::os::process::fresh_uuid()?);

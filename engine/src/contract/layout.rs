@@ -56,6 +56,10 @@ impl Layout {
     pub fn launch(&self, id: &str) -> PathBuf {
         self.data.join("launch").join(format!("{id}.json"))
     }
+    /// The conversation that its agent was found to have.
+    pub fn conversation(&self, id: &str) -> PathBuf {
+        self.launch(id).with_extension("conversation")
+    }
     pub fn archive(&self) -> PathBuf {
         self.data.join("archive")
     }

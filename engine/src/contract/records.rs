@@ -27,6 +27,9 @@ pub struct Launch {
     /// `start` names the conversation, so that a second start never loses one.
     #[serde(default)]
     pub named: bool,
+    /// How the conversation's id is found once the agent runs; `resume` is without it until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub find: Option<Find>,
     pub folder: PathBuf,
     pub env: BTreeMap<String, String>,
     /// Whether a dead agent is brought back.
@@ -60,6 +63,22 @@ impl Endings {
     pub fn is_empty(&self) -> bool {
         *self == Endings::default()
     }
+}
+
+/// How a conversation that names itself is found: by a file that the agent's own processes hold open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Find {
+    /// A pattern for the file's path, with the group `id`.
+    pub file: String,
+    /// Goes on with it. `None` stands where the id belongs.
+    pub resume: Vec<Option<String>>,
+}
+
+/// The conversation that a session's agent was found to have. Its host writes it, nobody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    pub backend: String,
+    pub id: String,
 }
 
 /// When a dead agent is started again.

@@ -17,6 +17,9 @@ pub const LIMIT_MAX: Duration = Duration::from_secs(8 * 86_400);
 /// So many of the last lines on its screen say why a program ended; above them stands what it worked on.
 pub const LAST_LINES: usize = 15;
 
+/// After an agent printed something, its open files are looked through at most this often for what names its conversation, until that is found.
+pub const LOOK_FOR_CONVERSATION: Duration = Duration::from_millis(200);
+
 /// A host that dies is replaced at once; the second time within [`HOST_WINDOW`] after this, then doubling: a host that cannot live must not
 /// take the machine with it.
 pub const HOST_BACKOFF_MIN: Duration = Duration::from_millis(20);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::template;
 use crate::backend::Backend;
-use crate::contract::records::{Launch, Restart};
+use crate::contract::records::{Find, Launch, Restart};
 use crate::os::pty::Size;
 
 /// The size of a terminal to which nobody is attached: what most programs lay themselves out for.
@@ -78,6 +78,7 @@ impl Agent {
         // A conversation whose id is not known cannot be found again for certain; a wrong one is worse than a new one.
         let template = backend.resume.as_ref().filter(|r| start.resume_id.is_some() || !asks_id(r)).unwrap_or(&backend.start);
         let resume = template::argv(template, &values, &self.command);
+        let find = self.find(&values);
         if let Some(prompt) = start.prompt.filter(|_| backend.prompt_in_argv) {
             values.insert("prompt", prompt.to_owned());
         }
@@ -94,6 +95,7 @@ impl Agent {
             resume,
             started: start.started,
             named: backend.mints_id && start.resume_id.is_some() && asks_id(&backend.start),
+            find,
             folder: start.folder.into(),
             env,
             heal: self.watch != Watch::None,
@@ -102,5 +104,16 @@ impl Agent {
             size: SIZE,
             endings: backend.endings.clone(),
         }
+    }
+
+    /// How its conversation is found, with everything in place but the id.
+    fn find(&self, values: &BTreeMap<&str, String>) -> Option<Find> {
+        const ID: &str = "{resume_id}";
+        let (file, resume) = (self.backend.id_file.clone()?, self.backend.resume.as_ref()?);
+        // The id stands for itself until it is known, and only as a whole argument: what else looks like it is somebody's text.
+        let values: BTreeMap<&str, String> = values.iter().map(|(k, v)| (*k, v.clone())).chain([("resume_id", ID.to_owned())]).collect();
+        let argv = template::argv(resume, &values, &self.command);
+        let resume: Vec<Option<String>> = argv.into_iter().map(|a| (a != ID).then_some(a)).collect();
+        resume.contains(&None).then_some(Find { file, resume })
     }
 }

@@ -120,6 +120,7 @@ impl Reader<'_> {
                 ("limited", &table.limited),
                 ("auth", &table.auth),
                 ("fatal", &table.fatal),
+                ("id_file", &table.id_file),
             ] {
                 if let Some(Err(e)) = pattern.as_ref().map(|p| regex_lite::Regex::new(p)) {
                     wrong.push((
@@ -127,6 +128,16 @@ impl Reader<'_> {
                         format!("`{key}` is no regular expression: {e}"),
                         "write the pattern in single quotes, so that backslashes stay".to_owned(),
                     ));
+                }
+            }
+            if let Some(pattern) = &table.id_file {
+                if !pattern.contains("(?<id>") && !pattern.contains("(?P<id>") {
+                    let hint = "write it as '/sessions/(?<id>[^/]+)\\.json$'".to_owned();
+                    wrong.push((at("id_file"), "`id_file` has no group named `id`".to_owned(), hint));
+                }
+                if table.id.as_deref() == Some("mint") {
+                    let hint = "leave out `id_file`, or write id = \"none\"".to_owned();
+                    wrong.push((at("id_file"), "the conversation's id is made here, so no file tells it".to_owned(), hint));
                 }
             }
             if table.version.as_deref().is_some_and(|v| v.trim().is_empty() || v.chars().any(char::is_control)) {
@@ -403,7 +414,7 @@ mod tests {
         }
 
         #[test]
-        fn no_damage_makes_it_panic(at in 0usize..700, byte in proptest::prelude::any::<char>()) {
+        fn no_damage_makes_it_panic(at in 0usize..850, byte in proptest::prelude::any::<char>()) {
             let good = include_str!("every-key.toml");
             let at = good.char_indices().map(|(i, _)| i).nth(at).unwrap_or(good.len());
             let _ = parse(&good[..at]);

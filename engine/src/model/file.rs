@@ -80,7 +80,7 @@ pub struct RestartTable {
 }
 
 /// A program that plays agents. In an argv `{prompt}`, `{prompt_file}`, `{session}`, `{worktree}`, `{task}`, `{resume_id}` and `{model}` are replaced; an
-/// argument that is only a placeholder without a value is left out, together with a flag right before it. `{command}` alone stands for all of the agent's `command`.
+/// argument that is only a placeholder without a value is left out, together with a flag right before it, and so is `--flag={placeholder}`. `{command}` alone stands for all of the agent's `command`.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 pub struct BackendTable {
     /// Starts a conversation.
@@ -95,6 +95,8 @@ pub struct BackendTable {
     /// Whose the conversation's id is: `mint`, made here and given to `start`; `none`, it has none that can be named. Default: `none`.
     #[schemars(regex(pattern = "^(mint|none)$"))]
     pub id: Option<String>,
+    /// A pattern for the path of the file that the program holds open for its conversation; the group `id` is the conversation's id.
+    pub id_file: Option<String>,
     /// A pattern on the screen that says it takes input.
     pub ready: Option<String>,
     /// A pattern on the screen that says it waits for a person.

@@ -18,20 +18,24 @@ fn words_in_braces(text: &str) -> impl Iterator<Item = &str> {
     text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(w, _)| w)).filter(word)
 }
 
-/// A command line with its values. An argument that is only a placeholder without a value is left out, together with a flag right before it.
+/// The placeholder that is all of an argument, or all that stands after its `--flag=`.
+fn sole(argument: &str) -> Option<&str> {
+    let value = argument.split_once('=').filter(|(flag, _)| flag.starts_with("--")).map_or(argument, |(_, value)| value);
+    value.strip_prefix('{')?.strip_suffix('}').filter(|w| PLACEHOLDERS.contains(w))
+}
+
+/// A command line with its values. An argument that is only a placeholder without a value is left out, together with a flag right before it;
+/// so is a `--flag=` with nothing else.
 pub fn argv(template: &[String], values: &BTreeMap<&str, String>, command: &[String]) -> Vec<String> {
     let mut out: Vec<String> = vec![];
     for (n, argument) in template.iter().enumerate() {
         // What stands before it in the template, so that nothing else goes when that was left out too.
         let flag = n > 1 && template[n - 1].starts_with('-') && !template[n - 1].contains('{');
-        let only = argument.strip_prefix('{').and_then(|a| a.strip_suffix('}')).filter(|w| PLACEHOLDERS.contains(w));
-        match only {
-            Some("command") => out.extend(command.iter().cloned()),
-            Some(word) => match values.get(word) {
-                Some(value) => out.push(value.clone()),
-                None if flag => drop(out.pop()),
-                None => {}
-            },
+        match sole(argument) {
+            Some("command") if argument == "{command}" => out.extend(command.iter().cloned()),
+            Some(word) if values.contains_key(word) => out.push(filled(argument, values)),
+            Some(_) if flag && !argument.starts_with('-') => drop(out.pop()),
+            Some(_) => {}
             None => out.push(filled(argument, values)),
         }
     }
@@ -89,6 +93,9 @@ mod tests {
         assert_eq!(argv(&strings(&["{prompt}"]), &BTreeMap::new(), &[]), Vec::<String>::new());
         let codex = strings(&["codex", "--no-daemon", "--model", "{model}", "{prompt}"]);
         assert_eq!(argv(&codex, &BTreeMap::new(), &[]), ["codex", "--no-daemon"], "only its own flag goes");
+        let joined = strings(&["gemini", "-d", "--prompt={prompt}", "--", "{model}"]);
+        assert_eq!(argv(&joined, &BTreeMap::new(), &[]), ["gemini", "-d"], "a joined flag goes alone");
+        assert_eq!(argv(&joined, &values, &[]), ["gemini", "-d", "--prompt=do {model} it"]);
     }
 
     #[test]

@@ -180,6 +180,14 @@ fn holds(pid: i32, key: Option<FileKey>) -> bool {
     entries.flatten().any(|e| std::fs::metadata(e.path()).is_ok_and(|m| (m.dev(), m.ino()) == key))
 }
 
+/// The paths of the files that a process of ours holds open, as far as they have one.
+pub fn open_files(process: ProcessId) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fd", process.pid)) else { return vec![] };
+    let paths = entries.flatten().filter_map(|e| std::fs::read_link(e.path()).ok()).filter(|p| p.is_absolute()).collect();
+    // Another process may have its number by now.
+    if process.is_alive() { paths } else { vec![] }
+}
+
 fn has_variable(pid: i32, mark: &str) -> bool {
     std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| e.split(|b| *b == 0).any(|v| v == mark.as_bytes()))
 }

@@ -44,6 +44,13 @@ impl Host {
         (format!("{}={}", os::env::AGENTS_MARK, self.layout.mark(&self.id)), self.layout.agent_lock(&self.id))
     }
 
+    /// The agent and what it started, without a search for those that strayed.
+    pub(super) fn family(&self) -> Vec<ProcessId> {
+        let (mark, lock) = self.tree();
+        let root = self.agent.as_ref().map(|a| a.id);
+        Tree { root, reaper: std::process::id() as i32, scattered: false, lock: &lock, mark: &mark }.members()
+    }
+
     fn members(&self) -> Vec<ProcessId> {
         let (mark, lock) = self.tree();
         let root = self.agent.as_ref().map(|a| a.id);
@@ -77,6 +84,7 @@ impl Host {
             self.session.heal = self.launch.heal;
             self.session.named = self.launch.named;
         }
+        self.know_conversation().map_err(|reason| (reason, false))?;
         if let Some(reason) = self.wanting() {
             return Err((reason, true));
         }
@@ -121,6 +129,7 @@ impl Host {
     fn agent_ended(&mut self, ended: cause::Ended) {
         self.take_output();
         self.agent = None;
+        self.search = super::conversation::Search::default();
         self.deliveries.agent_ended();
         self.input.clear();
         let death = self.death(ended);

@@ -5,6 +5,7 @@
 mod agent;
 mod cause;
 mod clients;
+mod conversation;
 mod death;
 mod deliver;
 pub(super) mod handover;
@@ -61,6 +62,7 @@ struct Host {
     scattered: bool,
     events: VecDeque<Event>,
     clients: Clients,
+    search: conversation::Search,
     deliveries: Deliveries,
     /// Typed, and not yet taken by the terminal.
     input: VecDeque<u8>,
@@ -153,6 +155,7 @@ impl Host {
             scattered: false,
             events: VecDeque::new(),
             clients: Clients::default(),
+            search: conversation::Search::default(),
             deliveries: Deliveries::default(),
             input: VecDeque::new(),
             state: State::Starting,
@@ -215,7 +218,15 @@ impl Host {
     fn next_deadline(&self) -> Option<Duration> {
         let cause = self.cause.as_ref().and_then(Cause::next_deadline);
         let upgrade = self.upgrade.as_ref().map(Upgrade::deadline);
-        let due = [self.session.next_deadline(), self.watchdog_due, self.deliveries.next_deadline(), self.look_again, cause, upgrade];
+        let due = [
+            self.session.next_deadline(),
+            self.search.next_deadline(),
+            self.watchdog_due,
+            self.deliveries.next_deadline(),
+            self.look_again,
+            cause,
+            upgrade,
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -275,6 +286,7 @@ impl Host {
             self.watchdog_due = None;
             self.replace_watchdog();
         }
+        self.look_for_conversation();
         self.deliver(time);
     }
 
@@ -315,6 +327,7 @@ impl Host {
         }
         self.input.extend(answer);
         self.clients.broadcast(&buffer);
+        self.search.agent_stirred(self.launch.find.is_some());
         self.deliveries.look_now();
     }
 
