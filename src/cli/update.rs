@@ -114,6 +114,11 @@ fn tell(outcome: &Outcome, lines: &[(String, String)], already: usize) {
         };
         out::say(format!("updated {}: {arrow}{went}", bump.name));
     }
+    for (name, went) in outcome.went.iter().filter(|(name, _)| !outcome.done.iter().any(|b| b.name == **name)) {
+        if let Went::Kept(agents) = went {
+            out::say(format!("{name}: the engine that is pinned took over from another one; agents kept: {agents}"));
+        }
+    }
     if !outcome.left.is_empty() {
         out::say(format!("left as they are: {}", outcome.left.join(", ")));
     }

@@ -46,8 +46,22 @@ pub fn bring(harness: &Harness, folder: &Path, live: bool) -> Result<Went> {
     if before.is_empty() && !drive::says_up(harness, folder)? {
         return Err(Error::failed("the new engine says that the project is not up"));
     }
-    let same = |b: &&AgentStatus| b.pid.is_some() && after.iter().any(|a| a.session == b.session && a.pid == b.pid);
-    Ok(if kept { Went::Kept(before.iter().filter(same).count()) } else { Went::Restarted })
+    Ok(if kept { Went::Kept(same(&before, &after)) } else { Went::Restarted })
+}
+
+/// Lets the engine that is checked out take over where another one runs: what an interrupted update may have left so. What became of it.
+pub fn catch_up(harness: &Harness, folder: &Path) -> Result<Went> {
+    let Some(before) = drive::ask(folder)? else { return Ok(Went::AtRest) };
+    let Some(upgrade) = drive::commands(harness, folder)?.upgrade else { return Ok(Went::AtRest) };
+    drive::run(&upgrade, folder, "the new engine taking over")?;
+    let after = drive::ask(folder)?;
+    let other = after.as_ref().is_some_and(|a| a.engine != before.engine);
+    Ok(if other { Went::Kept(same(&before.agents, &after.map(|a| a.agents).unwrap_or_default())) } else { Went::AtRest })
+}
+
+/// How many agents go on as the process they were.
+fn same(before: &[AgentStatus], after: &[AgentStatus]) -> usize {
+    before.iter().filter(|b| b.pid.is_some() && after.iter().any(|a| a.session == b.session && a.pid == b.pid)).count()
 }
 
 /// An agent that was well and is not.

@@ -207,7 +207,31 @@ pub fn perform(home: &mut Home, mut plan: Plan, way: Way, undoes: Option<u64>, p
         let pins: Vec<_> = plan.unrecorded.iter().map(|(name, t)| (name.as_str(), t.reference.as_str(), t.commit.to_string())).collect();
         home.change("record pins", |edit| entries::set_pins(edit, &pins))?;
     }
+    if way.live {
+        catch_up(home, &plan, &mut outcome);
+    }
     Ok(outcome)
+}
+
+/// Projects whose pin is there already may still run another engine, if the update that moved it was interrupted.
+fn catch_up(home: &Home, plan: &Plan, outcome: &mut Outcome) {
+    let names = plan.already.iter().chain(plan.unrecorded.iter().map(|(name, _)| name));
+    let projects: Vec<&Project> = names.filter_map(|name| home.registry.project(name)).collect();
+    let went = parallel::each(&projects, |project| -> Result<Went> {
+        let (harness, folder) = (&plan.found[&project.harness].harness, home.folder(project)?);
+        if !drive::is_running(harness, folder)? {
+            return Ok(Went::AtRest);
+        }
+        trust::check(&home.registry, project, folder)?;
+        live::catch_up(harness, folder)
+    });
+    for (project, went) in projects.iter().zip(went) {
+        match went {
+            Ok(Went::AtRest) => {}
+            Ok(went) => drop(outcome.went.insert(project.name.clone(), went)),
+            Err(error) => outcome.failed.push(error.of(format!("project {}", project.name))),
+        }
+    }
 }
 
 fn move_pins(

@@ -38,12 +38,11 @@ impl Releases {
         home.git(&clone, &["add", "RELEASE"]);
         home.git(&clone, &["commit", "-q", "-m", tag]);
         home.git(&clone, &["push", "-q", "origin", &format!("HEAD:refs/tags/{tag}")]);
-        let tree = home.git(&clone, &["rev-parse", "HEAD^{tree}"]);
         let mut program = std::fs::read(env!("CARGO_BIN_EXE_fleet")).unwrap();
         let places: Vec<usize> = program.windows(from.len()).enumerate().filter(|(_, w)| *w == from.as_bytes()).map(|(i, _)| i).collect();
         assert!(!places.is_empty() && from.len() == to.len());
         places.iter().for_each(|at| program[*at..at + to.len()].copy_from_slice(to.as_bytes()));
-        write_program(&home.file(&format!(".cache/agents/engines/{tree}/agents")), &program);
+        write_program(&self.program(tag), &program);
     }
 
     /// Version of the engine that runs in a project, and its agent's process.
@@ -54,6 +53,12 @@ impl Releases {
         let status: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}: {said:?}"));
         assert_eq!(status["agents"][0]["state"], "up", "{status:#}");
         (status["engine"]["version"].as_str().unwrap().to_owned(), status["agents"][0]["pid"].as_i64().unwrap())
+    }
+
+    /// A release's program in the cache.
+    fn program(&self, tag: &str) -> std::path::PathBuf {
+        let tree = self.0.git(&self.0.file(tag), &["rev-parse", "HEAD^{tree}"]);
+        self.0.file(&format!(".cache/agents/engines/{tree}/agents"))
     }
 
     fn pinned(&self, project: &str, tag: &str) -> bool {
@@ -78,6 +83,17 @@ fn a_new_pin_restarts_no_agent() {
     assert!(said.contains("→ v90.0.0; 1 agent kept"), "{said}");
     assert_eq!(home.running("web"), (NEW.to_owned(), pid));
     home.fleet(&["undo"]).ok();
+    assert_eq!(home.running("web"), (old, pid));
+    // As an update that is killed at the wrong moment leaves it: the pin moved, the old engine runs.
+    home.fleet(&["stop", "web"]).ok();
+    home.fleet(&["start", "web"]).ok();
+    let (old, pid) = home.running("web");
+    let folder = home.0.project("web");
+    let program = home.program("v90.0.0");
+    Ran::of(home.0.command(&program, &folder).args(["upgrade"]).output().unwrap()).ok();
+    assert_eq!(home.running("web"), (NEW.to_owned(), pid));
+    let said = home.fleet(&["update", "web", "v0.1.0"]).ok();
+    assert!(said.contains("took over from another one; agents kept: 1"), "{said}");
     assert_eq!(home.running("web"), (old, pid));
     let said = home.fleet(&["update", "web", "v90.0.0", "--no-live"]).ok();
     assert!(said.contains("restarted, agents resume"), "{said}");

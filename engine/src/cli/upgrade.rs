@@ -1,17 +1,35 @@
-//! Making what runs go on as the engine that runs this command.
+//! `agents upgrade`, and what `up` does of it: making what runs go on as the engine that runs this command.
 
-use super::{ask, out};
+use super::place::{Place, command_lock};
+use super::{Context, ask, out};
 use crate::contract::status::{EngineStatus, EngineVersion};
 use crate::error::{Error, Result};
 use crate::os::socket::Stream;
 use crate::os::succession;
 
-/// Replaces the daemons where they are of another engine; agents and whoever is connected notice nothing.
-pub(super) fn when_other(watchdog: &mut Stream) -> Result<()> {
+/// Let this engine take over from the one that runs, while its agents run; starts and stops nothing
+#[derive(clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(context: &Context, Args {}: &Args) -> Result<()> {
+    let place = Place::find(context)?;
+    let Ok(mut watchdog) = Stream::connect(&place.layout.watchdog_socket()) else {
+        out::say("nothing is running");
+        return Ok(());
+    };
+    let _lock = command_lock(&place.layout, "upgrade")?;
+    if !when_other(&mut watchdog)? {
+        out::say("this engine runs already");
+    }
+    Ok(())
+}
+
+/// Replaces the daemons where they are of another engine; agents and whoever is connected notice nothing. False: they are of this one.
+pub(super) fn when_other(watchdog: &mut Stream) -> Result<bool> {
     let running = ask::status_of(watchdog)?;
     let own = crate::engine_version();
     if !is_other(&running, &own) {
-        return Ok(());
+        return Ok(false);
     }
     let hosts = ask::upgrade(watchdog).map_err(|e| refused(&running.engine, &own, e))?;
     let sessions = if hosts == 1 { "session" } else { "sessions" };
@@ -20,7 +38,7 @@ pub(super) fn when_other(watchdog: &mut Stream) -> Result<()> {
         named(&own, &running.engine),
         named(&running.engine, &own)
     ));
-    Ok(())
+    Ok(true)
 }
 
 /// Two trees tell it; where one of them is not known, the program files do.

@@ -142,3 +142,46 @@ pub(super) fn name(engine: &crate::contract::status::EngineVersion) -> String {
         None => engine.version.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::handover as shape;
+
+    const HEADER: &str = r#""version": 1, "engine": {"version": "0.1.0", "tree": ""}, "lock": 3, "listener": 4"#;
+
+    /// Records as the first engine that could hand over wrote them, with a field of a later one.
+    #[test]
+    fn the_first_records_are_understood() {
+        let status = r#"{"name": "a", "session": "int-1", "state": "up", "pid": 7, "since": null, "heals": 0}"#;
+        let connection = r#"{"fd": 9, "input": "00ff", "input_fds": [10], "output": [{"bytes": "61", "fds": [11]}]}"#;
+        let watchdog = format!(
+            r#"{{{HEADER}, "since": "2026-11-21T10:00:00Z", "later": {{}}, "links": [
+                {{"wanted": true, "status": {status}, "connection": {connection}, "terminal": 8}}]}}"#
+        );
+        let read_back: shape::Watchdog = read(watchdog.as_bytes()).unwrap();
+        assert_eq!((read_back.links[0].terminal, read_back.links[0].status.pid, read_back.clients.len()), (Some(8), Some(7), 0));
+        assert_eq!(read_back.links[0].connection.as_ref().map(|c| c.input.0.clone()), Some(vec![0, 255]));
+        let launch = r#"{"session": "int-1", "agent": "a", "backend": "shell", "start": ["sh"], "resume": ["sh"], "folder": "/", "env": {},
+            "heal": true, "restart": {"backoff_min_ms": 1, "backoff_max_ms": 2, "burst": 3, "window_ms": 4}, "grace_ms": 5,
+            "size": {"rows": 24, "cols": 80}}"#;
+        let run = r#"{"boot": "b", "agent": {"pid": 7, "start": 8}, "state": "up", "since": "2026-11-21T10:00:00Z", "heals": 0, "started": true}"#;
+        let host = format!(
+            r#"{{{HEADER}, "master": 5, "slave": 6, "launch": {launch}, "run": {run}, "later": [], "asked_by": 1,
+                "phase": {{"is": "up", "since_us": 12}},
+                "clients": [{{"id": 1, "connection": {connection}, "role": {{"is": "attached", "behind": false, "read_only": true}}}}]}}"#
+        );
+        let read_back: shape::Host = read(host.as_bytes()).unwrap();
+        assert_eq!((read_back.phase, read_back.clients[0].id), (shape::Phase::Up { since_us: 12 }, 1));
+    }
+
+    #[test]
+    fn a_record_that_is_not_understood_is_refused_with_the_reason() {
+        let newer = HEADER.replace("\"version\": 1", "\"version\": 2");
+        let error = read::<shape::Watchdog>(format!("{{{newer}}}").as_bytes()).unwrap_err();
+        assert!(error.message.contains("hands over by version 2") && error.message.contains("understands version 1"), "{error}");
+        for torn in ["", "{", "{}", &format!("{{{HEADER}}}")] {
+            assert!(read::<shape::Watchdog>(torn.as_bytes()).unwrap_err().message.contains("is not understood"), "{torn}");
+        }
+    }
+}

@@ -381,3 +381,25 @@ fn a_host_is_killed_at_every_step_of_an_upgrade() {
 fn a_watchdog_is_killed_at_every_step_of_an_upgrade() {
     killed_at_every_step(|_, status| status["watchdog"]["pid"].as_i64().unwrap() as i32);
 }
+
+#[test]
+fn upgrade_starts_and_stops_nothing() {
+    let engines = Engines::new();
+    let project = TestProject::new(TWO);
+    assert!(project.run(&["upgrade"]).ok().stderr.contains("nothing is running"));
+    said(project.command_of(&engines.own, &["up"])).ok();
+    project.run(&["down", "tester"]).ok();
+    let lead = project.pid("lead");
+    let said_once = said(project.command_of(&engines.other, &["upgrade"])).ok();
+    assert!(said_once.stderr.contains(&format!("engine {OTHER} took over from {OWN}; 1 session kept")), "{said_once:?}");
+    assert!(said(project.command_of(&engines.other, &["upgrade"])).ok().stderr.contains("this engine runs already"));
+    let status = project.status();
+    assert_eq!((of(&status, "lead")["pid"].as_i64(), &of(&status, "tester")["state"]), (Some(i64::from(lead)), &"down".into()));
+    // A program whose file is gone goes on and is replaced like any other.
+    std::fs::remove_file(&engines.other).unwrap();
+    let up = said(project.command_of(&engines.own, &["up", "lead", "--no-live"])).ok();
+    assert!(!up.stderr.contains("took over"), "{up:?}");
+    assert_eq!(project.status()["engine"]["version"], OTHER);
+    assert!(said(project.command_of(&engines.own, &["up", "lead"])).ok().stderr.contains("took over"));
+    assert_eq!((project.pid("lead"), &of(&project.status(), "tester")["state"]), (lead, &"down".into()));
+}
