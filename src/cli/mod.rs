@@ -23,6 +23,7 @@ mod restart;
 mod run;
 mod schema;
 mod send;
+mod service;
 mod start;
 mod status;
 mod stop;
@@ -90,6 +91,7 @@ enum Verb {
     Why(why::Args),
     Exec(exec::Args),
     Po(po::Args),
+    Service(service::Args),
     Engine(engine::Args),
     History(history::Args),
     Undo(undo::Args),
@@ -165,6 +167,7 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Why(args) => why::run(args, ctx),
         Verb::Exec(args) => exec::run(args, ctx),
         Verb::Po(args) => po::run(args, ctx),
+        Verb::Service(args) => service::run(args, ctx),
         Verb::Doctor(args) => doctor::run(args, ctx),
         Verb::Demo(args) => demo::run(args, ctx),
         Verb::Completions(args) => completions::run(args),

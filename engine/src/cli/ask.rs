@@ -122,9 +122,12 @@ pub(super) fn report(layout: &Layout, session: &str) -> Result<AgentStatus> {
     match answer(&mut stream, &who(session), AT_ONCE)? {
         FromHost::Report { status, .. } => Ok(*status),
         FromHost::Failed { reason } => Err(Error::failed(reason)),
-        FromHost::Taken | FromHost::Done | FromHost::Detached { .. } | FromHost::Upgraded | FromHost::NotUpgraded { .. } => {
-            Err(strange(&who(session)))
-        }
+        FromHost::Spoke
+        | FromHost::Taken
+        | FromHost::Done
+        | FromHost::Detached { .. }
+        | FromHost::Upgraded
+        | FromHost::NotUpgraded { .. } => Err(strange(&who(session))),
     }
 }
 
@@ -138,7 +141,9 @@ pub(super) fn send(layout: &Layout, session: &str, text: String, submit: bool, l
             Err(Error::failed(format!("session {session} has not taken the text: {reason}")).hint(format!("agents capture {session}")))
         }
         FromHost::Detached { reason } => Err(Error::failed(format!("session {session} has not taken the text: {reason}"))),
-        FromHost::Report { .. } | FromHost::Done | FromHost::Upgraded | FromHost::NotUpgraded { .. } => Err(strange(&who(session))),
+        FromHost::Report { .. } | FromHost::Spoke | FromHost::Done | FromHost::Upgraded | FromHost::NotUpgraded { .. } => {
+            Err(strange(&who(session)))
+        }
     }
 }
 

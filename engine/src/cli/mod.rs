@@ -18,6 +18,7 @@ mod place;
 mod restart;
 mod schema;
 mod send;
+pub mod service;
 mod status;
 mod transcript;
 mod up;
@@ -63,6 +64,7 @@ enum Verb {
     Why(why::Args),
     Check(check::Args),
     Info(info::Args),
+    Service(service::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -154,6 +156,7 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Why(args) => why::run(&context, &args),
         Verb::Check(args) => check::run(&context, &args),
         Verb::Info(args) => info::run(&context, &args),
+        Verb::Service(args) => service::run(&context, &args),
         Verb::Schema(args) => schema::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),

@@ -13,7 +13,8 @@ use crate::drive::start;
 use crate::error::{Error, Result};
 use crate::os::clock;
 use crate::os::lock::Lock;
-use crate::store::meta::{self, Meta, Wanted};
+use crate::store::boot::{self, Boot};
+use crate::store::meta::{self, Meta, STARTED_AT, Wanted};
 use crate::store::project::Project;
 use crate::store::{self, instance, launch};
 
@@ -26,14 +27,24 @@ pub(super) struct Args {
     /// Where the engine runs already and is another one, let it go on; without this, it is replaced while its agents run
     #[arg(long)]
     no_live: bool,
+    /// Only those that were not stopped and not given up on: what is there to be brought back after a boot
+    #[arg(long)]
+    wanted: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
-    bring(context, &args.agents, "up", !args.no_live, |sessions| ToWatchdog::Settle { sessions })
+    let which = Which { words: &args.agents, wanted: args.wanted };
+    bring(context, &which, "up", !args.no_live, |sessions| ToWatchdog::Settle { sessions })
 }
 
-/// Set in a session's metadata before its agent is first started: from then on its conversation is resumed, also after a boot.
-const STARTED_AT: &str = "startedAt";
+/// Which agents are meant.
+pub(super) struct Which<'a> {
+    /// By their names or sessions; all where none is named.
+    pub words: &'a [String],
+    /// Of these, those that are wanted and not given up on.
+    pub wanted: bool,
+}
+
 /// What owns the terminals.
 const RUNTIME: &str = "pty";
 
@@ -41,7 +52,7 @@ const RUNTIME: &str = "pty";
 /// `live`: daemons of another engine are replaced first.
 pub(super) fn bring(
     context: &Context,
-    words: &[String],
+    which: &Which<'_>,
     command: &str,
     live: bool,
     message: impl Fn(Vec<String>) -> ToWatchdog,
@@ -51,7 +62,11 @@ pub(super) fn bring(
     instance::prepare(&project)?;
     let _lock = command_lock(layout, command)?;
     let (metas, damaged) = meta::survey(layout)?;
-    let names = chosen(&project, &metas, words)?;
+    let mut names = chosen(&project, &metas, which.words)?;
+    if which.wanted {
+        names.retain(|name| is_kept(name, &metas));
+    }
+    let restored = restored(layout, &metas)?;
     let mut errors: Vec<Error> = vec![];
     let mut sessions: Vec<Meta> = vec![];
     let (mut new_metas, mut new_launches) = (vec![], vec![]);
@@ -72,18 +87,47 @@ pub(super) fn bring(
     store::write(layout, &new_launches, &new_metas)?;
     sessions.iter().try_for_each(|m| store::run::pardon(layout, &m.session))?;
     let mut settled = vec![];
-    if !sessions.is_empty() {
+    let mut ids: Vec<String> = sessions.iter().map(|m| m.session.clone()).collect();
+    if which.words.is_empty() {
+        // Sessions that no agent of the file stands for come back by themselves; they are waited for.
+        ids.extend(restored.keys().filter(|id| !sessions.iter().any(|m| m.session == **id)).cloned());
+    }
+    if ids.is_empty() && which.wanted {
+        out::say("nothing is wanted that could be started");
+    }
+    if !ids.is_empty() {
         let mut watchdog = start::watchdog(layout)?;
         if live {
             errors.extend(upgrade::when_other(&mut watchdog).err());
         }
-        settled = ask::settle(&mut watchdog, &message(sessions.iter().map(|m| m.session.clone()).collect()))?;
+        settled = ask::settle(&mut watchdog, &message(ids))?;
     }
     forget_never_started(&project, sessions, &metas, &settled)?;
     mention_undeclared(&project, &metas);
-    show(&settled);
+    show_with(&settled, &restored);
     errors.extend(settled.iter().filter(|a| a.state != State::Up && a.state != State::Limited).map(not_up));
     Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// Whether the agent's session is to be brought back by nobody's word. One that was given up on is told.
+fn is_kept(agent: &str, metas: &[Meta]) -> bool {
+    let Some(meta) = metas.iter().find(|m| m.agent == agent && m.wanted == Wanted::Up) else { return false };
+    if !meta.status.is_empty() {
+        out::warn(&format!("agent {agent} ({}) stays {}: {}", meta.session, meta.status, meta.reason));
+    }
+    meta.status.is_empty()
+}
+
+/// After a boot: the sessions that come back, each with a word on how. From then on they are resumed.
+fn restored(layout: &Layout, metas: &[Meta]) -> Result<BTreeMap<String, &'static str>> {
+    if boot::begin(layout, metas)? == Boot::Same {
+        return Ok(BTreeMap::new());
+    }
+    let how = |m: &Meta| match launch::read(layout, &m.session) {
+        Ok(launch) if launch.resume != launch.start => "back after the boot, conversation resumed",
+        Ok(_) | Err(_) => "back after the boot, begun anew",
+    };
+    Ok(boot::interrupted(metas).filter(|m| m.status.is_empty()).map(|m| (m.session.clone(), how(m))).collect())
 }
 
 /// Whether that is what the session's host has been told. Of one that runs it knows by itself that it was started.
@@ -198,6 +242,10 @@ fn not_up(agent: &AgentStatus) -> Error {
 
 /// One line for each: who, where, what.
 pub(super) fn show(settled: &[AgentStatus]) {
+    show_with(settled, &BTreeMap::new());
+}
+
+fn show_with(settled: &[AgentStatus], words: &BTreeMap<String, &'static str>) {
     if settled.is_empty() {
         return;
     }
@@ -205,6 +253,7 @@ pub(super) fn show(settled: &[AgentStatus]) {
     for agent in settled {
         let mut row: Vec<Text> = vec![Text::of(Tone::Strong, &agent.name), agent.session.as_str().into(), status::state_text(agent.state)];
         row.push(agent.pid.map_or_else(Text::new, |pid| format!("pid {pid}").into()));
+        row.extend(words.get(&agent.session).filter(|_| agent.state == State::Up).map(|w| Text::from(*w)));
         table.row(row);
     }
     out::table(&table);

@@ -48,6 +48,8 @@ pub enum FromHost {
         status: Box<AgentStatus>,
         run: Box<Run>,
     },
+    /// To the watchdog: the agent that was started last has printed its first output.
+    Spoke,
     Taken,
     Done,
     /// The agent ended while the client was attached, or the host is about to.

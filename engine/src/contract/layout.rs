@@ -98,6 +98,10 @@ impl Layout {
     pub fn agent_lock(&self, id: &str) -> PathBuf {
         self.runtime.join(format!("{id}.agent"))
     }
+    /// Which boot the sessions that run belong to.
+    pub fn boot(&self) -> PathBuf {
+        self.data.join("boot")
+    }
     /// The host's last word on its session, [`super::records::Run`] as JSON: for whoever comes after it.
     pub fn run(&self, id: &str) -> PathBuf {
         self.runtime.join(format!("{id}.run"))

@@ -20,6 +20,12 @@ pub const LAST_LINES: usize = 15;
 /// After an agent printed something, its open files are looked through at most this often for what names its conversation, until that is found.
 pub const LOOK_FOR_CONVERSATION: Duration = Duration::from_millis(200);
 
+/// After a boot so many sessions are brought back at once: each logs in, reads its conversation and takes memory for it.
+pub const RESTORE_AT_ONCE: usize = 4;
+
+/// A session that was brought back after a boot and says nothing makes room for the next after this.
+pub const RESTORE_PATIENCE: Duration = Duration::from_secs(3);
+
 /// A host that dies is replaced at once; the second time within [`HOST_WINDOW`] after this, then doubling: a host that cannot live must not
 /// take the machine with it.
 pub const HOST_BACKOFF_MIN: Duration = Duration::from_millis(20);

@@ -2,6 +2,7 @@
 //!
 //! It answers for the whole project from what the hosts have told it, so one connection tells the state of all sessions.
 
+mod boot;
 pub(super) mod handover;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::contract::layout::Layout;
 use crate::contract::records::Event as Record;
 use crate::contract::status::{Activity, AgentStatus, Daemon, EngineStatus, State, TaskCounts};
 use crate::core::limits;
+use crate::core::turns::Turns;
 use crate::core::watch::{Action, Event, Host, Watch};
 use crate::error::{Error, Result};
 use crate::os::clock::{monotonic, now};
@@ -62,6 +64,8 @@ struct Watchdog {
     changed: bool,
     /// Another program is to take over.
     upgrade: Option<Upgrade>,
+    /// After a boot: whose turn it is to come back.
+    turns: Option<Turns>,
 }
 
 /// The watchdog's whole life. Descriptor 3 is its lock, 4 its listening socket.
@@ -75,8 +79,10 @@ pub fn main(layout: Layout) -> Result<()> {
     process::set_name("watchdog");
     let mut watchdog = Watchdog::new(layout, now());
     watchdog.log("watchdog", "", "started");
-    for meta in store::meta::list(&watchdog.layout)? {
-        watchdog.consider(&meta);
+    let metas = store::meta::list(&watchdog.layout)?;
+    watchdog.look_at_boot(&metas);
+    for meta in &metas {
+        watchdog.consider(meta);
     }
     watchdog.work();
     // Whoever started it for a reason is in the socket's queue by now or comes before the first pause.
@@ -97,6 +103,7 @@ impl Watchdog {
             actions: vec![],
             changed: false,
             upgrade: None,
+            turns: None,
         }
     }
 
@@ -120,7 +127,8 @@ impl Watchdog {
         asked.extend(self.clients.iter().map(|c| interest(&c.stream)));
         asked.extend(self.upgrade.iter().filter_map(Upgrade::fd).map(|fd| (fd, PollFlags::IN)));
         let due = self.upgrade.as_ref().map(Upgrade::deadline);
-        let ready = wait(&asked, [self.watch.next_deadline(), due].into_iter().flatten().min())?;
+        let turns = self.turns.as_ref().and_then(Turns::next_deadline);
+        let ready = wait(&asked, [self.watch.next_deadline(), due, turns].into_iter().flatten().min())?;
         drop(asked);
 
         for (session, ready) in links.iter().zip(&ready[1..]) {
@@ -143,6 +151,7 @@ impl Watchdog {
         if self.watch.next_deadline().is_some_and(|t| t <= monotonic()) {
             self.actions.extend(self.watch.step(monotonic(), "", Event::Wake, jitter()));
         }
+        self.take_turns();
         self.work();
         self.tell();
         let anybody = !self.clients.is_empty() || !self.watch.is_idle();
@@ -185,6 +194,9 @@ impl Watchdog {
             refusal: String::new(),
         });
         self.step(session, Event::Wanted { up, leftovers });
+        if !up {
+            self.gives_up_turn(session);
+        }
         if !up && *self.watch.host(session) == Host::Absent {
             self.is_down(session);
         }
@@ -212,6 +224,7 @@ impl Watchdog {
             let mut absent = vec![];
             for action in std::mem::take(&mut self.actions) {
                 match action {
+                    Action::FindOrStart(session) if !self.may_start(&session) => {}
                     Action::FindOrStart(session) if self.is_found(&session, absent.len()) => {}
                     Action::FindOrStart(session) => absent.push(session),
                     Action::Stop(session) => self.ask(&session, &ToHost::Stop),
@@ -287,6 +300,7 @@ impl Watchdog {
                             link.refusal = reason;
                         }
                     }
+                    Ok(FromHost::Spoke) => self.has_spoken(session),
                     Ok(FromHost::Upgraded) => self.host_upgraded(session, Ok(())),
                     Ok(FromHost::NotUpgraded { reason }) => self.host_upgraded(session, Err(reason)),
                     Ok(FromHost::Taken | FromHost::Done | FromHost::Detached { .. }) | Err(_) => {}
@@ -323,6 +337,7 @@ impl Watchdog {
             link.status = status;
         }
         self.changed = true;
+        self.has_rested(session);
         self.step(session, Event::HostUp);
     }
 
@@ -354,6 +369,7 @@ impl Watchdog {
         } else {
             self.log("host-died", session, "its connection ended");
         }
+        self.has_rested(session);
         self.step(session, Event::HostLost { leftovers });
     }
 

@@ -14,6 +14,7 @@ pub mod git;
 pub mod lock;
 pub mod process;
 pub mod pty;
+pub mod service;
 pub mod signal;
 pub mod socket;
 pub mod succession;

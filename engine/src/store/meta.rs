@@ -28,6 +28,9 @@ impl Wanted {
     }
 }
 
+/// Set before a session's agent is first started: from then on its conversation is resumed, also after a boot.
+pub(crate) const STARTED_AT: &str = "startedAt";
+
 /// One session's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Meta {
@@ -47,6 +50,13 @@ pub(crate) struct Meta {
     pub resume_id: Option<String>,
     /// Keys that are not known here, kept as they are.
     pub other: BTreeMap<String, String>,
+}
+
+impl Meta {
+    /// Whether an agent was ever started here.
+    pub fn has_started(&self) -> bool {
+        self.other.contains_key(STARTED_AT)
+    }
 }
 
 fn escape(text: &str, out: &mut String) {

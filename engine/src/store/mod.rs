@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides or talks: damage is an [`Error`](crate::error::Error) that names the file, and every other file goes on working.
 
+pub(crate) mod boot;
 pub(crate) mod conversation;
 pub(crate) mod events;
 pub(crate) mod instance;

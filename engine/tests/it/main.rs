@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod backends;
+mod boot;
 mod chaos;
 mod endings;
 mod escape;
@@ -11,6 +12,7 @@ mod limits;
 mod lives;
 mod lock;
 mod project;
+mod service;
 mod show;
 mod steps;
 mod upgrade;

@@ -102,6 +102,7 @@ impl Host {
         let program = pty::Program { argv, folder: &self.launch.folder, env: &self.launch.env, env_remove: FOREIGN, lock: lock.fd() };
         let id = pty::spawn(&self.pty, &program).map_err(|e| (format!("`{}` could not be started: {e}", argv[0]), false))?;
         self.agent = Some(Agent { id, adopted: false, end: None });
+        self.spoke = false;
         Ok(())
     }
 

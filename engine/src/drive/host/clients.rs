@@ -158,6 +158,11 @@ impl Clients {
         self.flush();
     }
 
+    /// The agent has said its first words.
+    pub fn spoke(&mut self) {
+        self.all.iter_mut().filter(|c| c.role == Role::Watchdog).for_each(|c| tell(&mut c.stream, &FromHost::Spoke));
+    }
+
     pub fn answer(&mut self, id: u64, message: &FromHost) {
         if let Some(client) = self.all.iter_mut().find(|c| c.id == id) {
             tell(&mut client.stream, message);

@@ -74,6 +74,8 @@ struct Host {
     /// When to see whether the watchdog that was lost has been replaced.
     watchdog_due: Option<Duration>,
     quit: bool,
+    /// The agent that was started last has printed something.
+    spoke: bool,
     /// Another program is to take over.
     upgrade: Option<Upgrade>,
     /// How often the kernel had killed for want of memory when that was last looked at.
@@ -164,6 +166,7 @@ impl Host {
             cause: None,
             watchdog_due: None,
             quit: false,
+            spoke: false,
             upgrade: None,
             memory_kills: memory_kills(),
             noted: vec![],
@@ -319,6 +322,9 @@ impl Host {
         }
         if buffer.is_empty() {
             return;
+        }
+        if !std::mem::replace(&mut self.spoke, true) {
+            self.clients.spoke();
         }
         let whole = self.recorder.incomplete().is_none();
         let answer = self.recorder.output(&buffer);
