@@ -11,6 +11,8 @@ mod launcher;
 mod limits;
 mod lives;
 mod lock;
+mod model_server;
+mod programs;
 mod project;
 mod service;
 mod show;

@@ -1,0 +1,155 @@
+//! The agents' real programs, against a model of our own on loopback. They are looked for in `$AGENTS_TEST_PROGRAMS`, then on PATH; without one, its test says
+//! that it skips.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::model_server::{CALL, ModelServer, PRINTED, REPLY};
+use crate::project::{Lines, TestProject, kill, of};
+
+const PROMPT: &str = "- When is the \"tide\"?";
+
+/// Real programs take their time, above all on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The folder that holds the program.
+fn folder_of(program: &str) -> Option<PathBuf> {
+    let given = std::env::var_os("AGENTS_TEST_PROGRAMS").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = given.into_iter().chain(std::env::split_paths(&path)).find(|f| f.join(program).is_file());
+    if found.is_none() {
+        println!("skipped: {program} is neither in $AGENTS_TEST_PROGRAMS nor on PATH");
+    }
+    found
+}
+
+/// A project with one agent, which the program plays; all that it keeps lies in the project's throw-away folder.
+fn stage(program: &str, bin: &Path, env: &str) -> TestProject {
+    let project = TestProject::new("");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    std::fs::write(project.folder.join("p.md"), PROMPT).unwrap();
+    project.write_config(&format!(
+        "[project]\nname = 'web'\nsession_prefix = 'int'\n[agent.lead]\nbackend = '{program}'\nprompt = 'p.md'\nenv = {{ PATH = '{path}', {env} }}\n"
+    ));
+    project
+}
+
+/// Waits until these words stand on the screen; it is looked at whenever the program has drawn.
+#[track_caller]
+fn until_screen(project: &TestProject, holds: impl Fn(&str) -> bool) -> String {
+    let mut tail = Command::new("tail");
+    tail.args(["-c", "+1", "-F"]).arg(project.data().join("logs/int-1.log"));
+    let mut tail = tail.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut output = tail.stdout.take().unwrap();
+    let (sender, drawn) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 65_536];
+        while output.read(&mut buffer).is_ok_and(|n| n > 0) && sender.send(()).is_ok() {}
+    });
+    let start = Instant::now();
+    let mut screen = String::new();
+    while start.elapsed() < DEADLINE && drawn.recv_timeout(DEADLINE).is_ok() {
+        screen = project.run(&["capture", "lead"]).ok().stdout;
+        if holds(&screen) {
+            break;
+        }
+    }
+    let _ = tail.kill();
+    let _ = tail.wait();
+    assert!(holds(&screen), "not on the screen:\n{screen}\n{}", project.run(&["why", "lead"]).stdout);
+    screen
+}
+
+/// Waits for a line of a file that holds these words.
+#[track_caller]
+fn until_line(file: &Path, words: &str) -> String {
+    let mut tail = Command::new("tail");
+    tail.args(["-n", "+1", "-F"]).arg(file).stderr(Stdio::null());
+    Lines::of(tail).until(words)
+}
+
+fn resume_id(project: &TestProject) -> Option<String> {
+    let session = std::fs::read_to_string(project.data().join("sessions/int-1")).unwrap();
+    session.lines().find_map(|l| l.strip_prefix("resumeId=").map(str::to_owned))
+}
+
+/// Started, answered, killed, back in the same conversation; and again after everything was stopped, with a tool call.
+#[track_caller]
+fn lives_on(project: &TestProject, model: &ModelServer, transcript: impl Fn(&TestProject) -> PathBuf, ready: impl Fn(&str) -> bool) {
+    project.run(&["up"]).ok();
+    model.until(&["When is the"]);
+    until_screen(project, |s| s.contains(REPLY) && ready(s));
+    // What a program has not written down yet it cannot remember.
+    until_line(&transcript(project), REPLY);
+    let before = project.pid("lead");
+    kill(before);
+    project.until("another process plays it", |s| of(s, "lead")["pid"].as_i64().is_some_and(|p| p != i64::from(before)));
+    until_screen(project, |s| s.contains(REPLY) && ready(s));
+    project.run(&["send", "lead", "And the second one?"]).ok();
+    // The program that came back sends what was said before the other was killed.
+    model.until(&["And the second one?", "When is the", REPLY]);
+
+    project.run(&["down"]).ok();
+    assert_eq!(project.processes(), Vec::<i32>::new(), "nothing survives");
+    project.run(&["up"]).ok();
+    until_screen(project, |s| s.contains("And the second one?") && ready(s));
+    project.run(&["send", "lead", &format!("Now {CALL}.")]).ok();
+    model.until(&[PRINTED, CALL, "And the second one?", "When is the"]);
+    until_screen(project, ready);
+    project.run(&["down"]).ok();
+    assert_eq!(project.processes(), Vec::<i32>::new(), "nothing survives");
+}
+
+#[test]
+fn claude_goes_on_with_its_conversation() {
+    let Some(bin) = folder_of("claude") else { return };
+    let model = ModelServer::start();
+    let project = stage("claude", &bin, &claude_env(&model));
+    let home = project.root().join("home/.claude");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(home.join("settings.json"), r#"{ "permissions": { "allow": ["Bash(printf:*)"] } }"#).unwrap();
+    let folder = project.folder.display();
+    let seed = format!(
+        r#"{{ "hasCompletedOnboarding": true, "theme": "dark", "projects": {{ "{folder}": {{ "hasTrustDialogAccepted": true }} }} }}"#
+    );
+    std::fs::write(project.root().join("home/.claude.json"), seed).unwrap();
+    let transcript = |project: &TestProject| {
+        let folder = project.folder.to_str().unwrap().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        home.join("projects").join(folder).join(resume_id(project).unwrap()).with_extension("jsonl")
+    };
+    lives_on(&project, &model, transcript, |screen| screen.lines().any(|l| l.trim_end_matches(['\u{a0}', ' ']) == "❯"));
+}
+
+fn claude_env(model: &ModelServer) -> String {
+    let port = model.port;
+    format!("ANTHROPIC_BASE_URL = 'http://127.0.0.1:{port}', ANTHROPIC_AUTH_TOKEN = 'none', CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC = '1'")
+}
+
+#[test]
+fn codex_goes_on_with_its_conversation() {
+    let Some(bin) = folder_of("codex") else { return };
+    let model = ModelServer::start();
+    let project = stage("codex", &bin, "RUST_LOG = 'error'");
+    let home = project.root().join("home/.codex");
+    std::fs::create_dir_all(&home).unwrap();
+    let config = format!(
+        "model_provider = 'tide'\nmodel = 'tide-1'\napproval_policy = 'never'\nsandbox_mode = 'danger-full-access'\n\
+         [model_providers.tide]\nname = 'tide'\nbase_url = 'http://127.0.0.1:{}/v1'\nwire_api = 'responses'\n\
+         [projects.\"{}\"]\ntrust_level = 'trusted'\n",
+        model.port,
+        project.folder.display()
+    );
+    std::fs::write(home.join("config.toml"), config).unwrap();
+    let transcript = |project: &TestProject| {
+        until_line(&project.data().join("events.jsonl"), "its file is open");
+        let days = Command::new("find").arg(home.join("sessions")).args(["-name", "rollout-*.jsonl"]).output().unwrap();
+        String::from_utf8(days.stdout).unwrap().lines().next().unwrap().into()
+    };
+    lives_on(&project, &model, transcript, |screen| screen.contains("› Ask Codex to do anything"));
+    let file = transcript(&project).display().to_string();
+    let id = resume_id(&project).expect("its conversation was found");
+    assert!(file.ends_with(&format!("-{id}.jsonl")), "{id}: {file}");
+}
