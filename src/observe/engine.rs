@@ -102,6 +102,7 @@ impl Places {
         let layout = Layout::from_folders(&self.home.join(instance), &self.runtime.join(hash));
         let has_runtime = fs::is_dir(&layout.runtime);
         let mut seen = Seen::of(ProjectState::Down, None);
+        let mut spawned: Vec<AgentStatus> = vec![];
         for session in fs::list(&layout.sessions()).unwrap_or_default() {
             if session.starts_with('.') {
                 continue;
@@ -118,7 +119,8 @@ impl Places {
                 (false, true, _) => (State::Down, "it should be up, and nothing runs".to_owned()),
                 (false, false, _) => (State::Down, String::new()),
             };
-            seen.agents.push(AgentStatus {
+            let kind = if value("spawnedBy").is_empty() { &mut seen.agents } else { &mut spawned };
+            kind.push(AgentStatus {
                 name: value("agent"),
                 session,
                 state,
@@ -130,13 +132,15 @@ impl Places {
                 backend: value("backend"),
             });
         }
-        let has = |state: State| seen.agents.iter().any(|a| a.state == state);
+        seen.sessions = spawned.len();
+        let all = || seen.agents.iter().chain(&spawned);
+        let has = |state: State| all().any(|a| a.state == state);
         if has(State::Unknown) {
             seen.state = Some(ProjectState::Unknown);
             seen.note = Some("agents live, and no watchdog answers; `fleet start` brings one back".into());
         } else if has(State::Failing) {
             seen.state = Some(ProjectState::Failing);
-        } else if seen.agents.iter().any(|a| !a.reason.is_empty()) {
+        } else if all().any(|a| !a.reason.is_empty()) {
             seen.note = Some("it should be up, and nothing runs: `fleet start` brings it back".into());
         }
         seen
@@ -231,8 +235,15 @@ fn answer(stream: &mut Stream) -> std::io::Result<Option<EngineStatus>> {
 
 /// What the engine itself says, made into the project's state.
 fn running(status: EngineStatus) -> Seen {
-    let note = status.agents.iter().find(|a| a.state == State::Failing).map(|a| format!("{}: {}", a.session, a.reason));
-    Seen { state: Some(state_of(&status.agents)), agents: status.agents, sessions: status.sessions.len(), tasks: status.tasks, note }
+    // Sessions that were stopped one by one say nothing about the project.
+    let counted: Vec<AgentStatus> = status
+        .agents
+        .iter()
+        .chain(status.sessions.iter().filter(|s| s.state != State::Down && s.state != State::Exited))
+        .cloned()
+        .collect();
+    let note = counted.iter().find(|a| a.state == State::Failing).map(|a| format!("{}: {}", a.session, a.reason));
+    Seen { state: Some(state_of(&counted)), agents: status.agents, sessions: status.sessions.len(), tasks: status.tasks, note }
 }
 
 /// One state for all agents: the worst that somebody should know of.

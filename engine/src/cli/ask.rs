@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
 use crate::contract::layout::Layout;
 use crate::contract::status::{AgentStatus, EngineStatus};
+use crate::drive::start;
 use crate::error::{Error, Result};
 use crate::os::clock::monotonic;
 use crate::os::socket::{Frame, Stream};
@@ -18,6 +19,9 @@ use crate::os::succession;
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// Ending an agent takes its grace, starting one what its machine needs.
 const SETTLED: Duration = Duration::from_secs(120);
+
+/// So many watchdogs may be found ending, one after the other, before something else must be wrong.
+const ENDING_MAX: usize = 10;
 
 fn queue(stream: &mut Stream, who: &str, message: &impl Serialize) -> Result<()> {
     let bytes = serde_json::to_vec(message).map_err(|e| Error::failed(e.to_string()))?;
@@ -78,6 +82,27 @@ pub(super) fn settle(stream: &mut Stream, message: &ToWatchdog) -> Result<Vec<Ag
         FromWatchdog::Status { .. } | FromWatchdog::Upgraded { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
     }
+}
+
+/// [`settle`] for one session, with a watchdog that is started if there is none, and again where the one that was there was just ending.
+pub(super) fn settle_one(layout: &Layout, session: &str) -> Result<Option<AgentStatus>> {
+    let message = ToWatchdog::Settle { sessions: vec![session.to_owned()] };
+    for _ in 0..ENDING_MAX {
+        let mut watchdog = start::watchdog(layout)?;
+        let bytes = serde_json::to_vec(&message).map_err(|e| Error::failed(e.to_string()))?;
+        watchdog.queue(JSON, &bytes, vec![]);
+        let answer = watchdog.flush_by(monotonic() + AT_ONCE).and_then(|()| watchdog.next_by(monotonic() + SETTLED));
+        match answer {
+            Ok(frame) => match serde_json::from_slice(&frame.payload) {
+                Ok(FromWatchdog::Settled { sessions }) => return Ok(sessions.into_iter().next()),
+                Ok(FromWatchdog::Failed { reason }) => return Err(Error::failed(reason)),
+                Ok(FromWatchdog::Status { .. } | FromWatchdog::Upgraded { .. }) | Err(_) => return Err(strange(WATCHDOG)),
+            },
+            Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+            Err(e) => return Err(silent(&watchdog, WATCHDOG, &e)),
+        }
+    }
+    Err(Error::failed("the watchdog ends again and again before it answers"))
 }
 
 /// Makes the watchdog and all hosts become the program that runs this command; how many hosts there are. An error: why they go on as they are.

@@ -15,15 +15,19 @@ use crate::store::run;
 pub(super) fn state(place: &Place) -> Result<EngineStatus> {
     let status = match ask::status(&place.layout)? {
         Some(status) => status,
-        None => EngineStatus {
-            instance: place.layout.instance.clone(),
-            project: project_name(&place.layout),
-            engine: crate::engine_version(),
-            watchdog: None,
-            agents: place.sessions()?.iter().map(|meta| alone(&place.layout, meta)).collect(),
-            sessions: vec![],
-            tasks: TaskCounts::default(),
-        },
+        None => {
+            let (spawned, own): (Vec<_>, Vec<_>) = place.sessions()?.into_iter().partition(Meta::is_spawned);
+            let alone = |metas: Vec<Meta>| metas.iter().map(|meta| alone(&place.layout, meta)).collect();
+            EngineStatus {
+                instance: place.layout.instance.clone(),
+                project: project_name(&place.layout),
+                engine: crate::engine_version(),
+                watchdog: None,
+                agents: alone(own),
+                sessions: alone(spawned),
+                tasks: TaskCounts::default(),
+            }
+        }
     };
     Ok(complete(status, &place.declared()))
 }

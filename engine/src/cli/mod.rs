@@ -8,17 +8,24 @@ mod ask;
 mod attach;
 mod capture;
 mod check;
+mod clean;
 mod completions;
 mod down;
 mod info;
+mod kill;
+mod list;
 mod logs;
 mod look;
 mod man;
+mod orchestrate;
 mod place;
 mod restart;
+mod restore;
 mod schema;
 mod send;
 pub mod service;
+mod sessions;
+mod spawn;
 mod status;
 mod transcript;
 mod up;
@@ -57,11 +64,17 @@ enum Verb {
     Restart(restart::Args),
     Upgrade(upgrade::Args),
     Status(status::Args),
+    Spawn(spawn::Args),
+    Orchestrate(orchestrate::Args),
+    List(list::Args),
     Attach(attach::Args),
     Send(send::Args),
     Capture(capture::Args),
     Logs(logs::Args),
     Why(why::Args),
+    Kill(kill::Args),
+    Restore(restore::Args),
+    Clean(clean::Args),
     Check(check::Args),
     Info(info::Args),
     Service(service::Args),
@@ -149,11 +162,17 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Restart(args) => restart::run(&context, &args),
         Verb::Upgrade(args) => upgrade::run(&context, &args),
         Verb::Status(args) => status::run(&context, &args),
+        Verb::Spawn(args) => spawn::run(&context, &args),
+        Verb::Orchestrate(args) => orchestrate::run(&context, &args),
+        Verb::List(args) => list::run(&context, &args),
         Verb::Attach(args) => attach::run(&context, &args),
         Verb::Send(args) => send::run(&context, &args),
         Verb::Capture(args) => capture::run(&context, &args),
         Verb::Logs(args) => logs::run(&context, &args),
         Verb::Why(args) => why::run(&context, &args),
+        Verb::Kill(args) => kill::run(&context, &args),
+        Verb::Restore(args) => restore::run(&context, &args),
+        Verb::Clean(args) => clean::run(&context, &args),
         Verb::Check(args) => check::run(&context, &args),
         Verb::Info(args) => info::run(&context, &args),
         Verb::Service(args) => service::run(&context, &args),

@@ -10,6 +10,7 @@ use crate::os::lock::Lock;
 use crate::store::instance;
 use crate::store::meta::{self, Meta};
 use crate::store::project::Project;
+use crate::store::session;
 
 /// A project, also one whose `agents.toml` is broken or gone for now: what runs can still be looked at and stopped.
 pub(super) struct Place {
@@ -57,7 +58,9 @@ impl Place {
     /// The session that a word names: its id, or its agent's name. Always exactly, never by a part of it.
     pub(super) fn session(&self, word: &str) -> Result<Meta> {
         let metas = self.sessions()?;
-        if let Some(meta) = metas.iter().find(|m| m.session == word).or_else(|| metas.iter().find(|m| m.agent == word)) {
+        let named = || metas.iter().find(|m| m.key(session::NAME) == Some(word));
+        let of_agent = || metas.iter().find(|m| m.agent == word && !m.is_spawned());
+        if let Some(meta) = metas.iter().find(|m| m.session == word).or_else(of_agent).or_else(named) {
             return Ok(meta.clone());
         }
         if self.declared().contains(&word) {

@@ -4,11 +4,11 @@ use super::{Context, up};
 use crate::contract::control::ToWatchdog;
 use crate::error::Result;
 
-/// End the project's agents, or these, and start them anew, by what agents.toml says now; conversations go on
+/// End the project's agents and spawned sessions, or these, and start them anew, by what agents.toml says now; conversations go on
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Agents' names; without any, all of agents.toml
-    #[arg(value_name = "AGENT")]
+    /// Agents' names or sessions' ids; without any, all of agents.toml and all spawned sessions
+    #[arg(value_name = "AGENT|SESSION")]
     agents: Vec<String>,
 }
 

@@ -4,25 +4,27 @@ use std::collections::BTreeMap;
 
 use super::out::{self, Table, Text, Tone};
 use super::place::{command_lock, unknown};
-use super::{Context, ask, status, upgrade};
+use super::{Context, ask, sessions, status, upgrade};
 use crate::contract::control::ToWatchdog;
 use crate::contract::layout::Layout;
 use crate::contract::records::Launch;
 use crate::contract::status::{AgentStatus, State};
 use crate::drive::start;
 use crate::error::{Error, Result};
-use crate::os::clock;
+use crate::model::Agent;
 use crate::os::lock::Lock;
+use crate::os::{clock, fs};
 use crate::store::boot::{self, Boot};
 use crate::store::meta::{self, Meta, STARTED_AT, Wanted};
 use crate::store::project::Project;
+use crate::store::session::{NAME, UNDERWAY};
 use crate::store::{self, instance, launch};
 
-/// Start the project's agents, or these; those that run are left alone
+/// Start the project's agents and spawned sessions, or these; those that run are left alone
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Agents' names; without any, all of agents.toml
-    #[arg(value_name = "AGENT")]
+    /// Agents' names or sessions' ids; without any, all of agents.toml and all spawned sessions
+    #[arg(value_name = "AGENT|SESSION")]
     agents: Vec<String>,
     /// Where the engine runs already and is another one, let it go on; without this, it is replaced while its agents run
     #[arg(long)]
@@ -46,7 +48,7 @@ pub(super) struct Which<'a> {
 }
 
 /// What owns the terminals.
-const RUNTIME: &str = "pty";
+pub(super) const RUNTIME: &str = "pty";
 
 /// Brings these agents up, all where none is named, in the way that `message` asks for. What could not be started is named, the rest is up.
 /// `live`: daemons of another engine are replaced first.
@@ -60,18 +62,28 @@ pub(super) fn bring(
     let project = Project::find(&context.folder)?;
     let layout = &project.layout;
     instance::prepare(&project)?;
-    let _lock = command_lock(layout, command)?;
-    let (metas, damaged) = meta::survey(layout)?;
-    let mut names = chosen(&project, &metas, which.words)?;
+    let mut lock = command_lock(layout, command)?;
+    let (mut metas, mut damaged) = meta::survey(layout)?;
+    if metas.iter().any(|m| m.key(UNDERWAY).is_some()) {
+        drop(lock);
+        sessions::recover(&project.folder, &project.config.worktree.symlinks, layout)?;
+        lock = command_lock(layout, command)?;
+        (metas, damaged) = meta::survey(layout)?;
+    }
+    let _lock = lock;
+    let (mut names, mut spawned) = chosen(&project, &metas, which.words)?;
     if which.wanted {
-        names.retain(|name| is_kept(name, &metas));
+        names.retain(|name| metas.iter().find(|m| m.agent == *name && !m.is_spawned()).is_some_and(is_kept));
+        spawned.retain(|meta| is_kept(meta));
     }
     let restored = restored(layout, &metas)?;
     let mut errors: Vec<Error> = vec![];
     let mut sessions: Vec<Meta> = vec![];
     let (mut new_metas, mut new_launches) = (vec![], vec![]);
-    for name in names {
-        match intend(&project, name, &metas, &damaged) {
+    let agents = names.into_iter().map(|name| (format!("agent {name}"), intend(&project, name, &metas, &damaged)));
+    let spawned = spawned.into_iter().map(|meta| (format!("session {}", meta.session), intend_spawned(&project, meta)));
+    for (whose, intent) in agents.chain(spawned) {
+        match intent {
             Ok((meta, launch)) => {
                 if !metas.contains(&meta) {
                     new_metas.push(meta.clone());
@@ -81,7 +93,7 @@ pub(super) fn bring(
                 }
                 sessions.push(meta);
             }
-            Err(error) => errors.push(error.of(format!("agent {name}"))),
+            Err(error) => errors.push(error.of(whose)),
         }
     }
     store::write(layout, &new_launches, &new_metas)?;
@@ -109,11 +121,13 @@ pub(super) fn bring(
     Error::all(errors).map_or(Ok(()), Err)
 }
 
-/// Whether the agent's session is to be brought back by nobody's word. One that was given up on is told.
-fn is_kept(agent: &str, metas: &[Meta]) -> bool {
-    let Some(meta) = metas.iter().find(|m| m.agent == agent && m.wanted == Wanted::Up) else { return false };
+/// Whether the session is to be brought back by nobody's word. One that was given up on is told.
+fn is_kept(meta: &Meta) -> bool {
+    if meta.wanted == Wanted::Down {
+        return false;
+    }
     if !meta.status.is_empty() {
-        out::warn(&format!("agent {agent} ({}) stays {}: {}", meta.session, meta.status, meta.reason));
+        out::warn(&format!("agent {} ({}) stays {}: {}", meta.agent, meta.session, meta.status, meta.reason));
     }
     meta.status.is_empty()
 }
@@ -138,31 +152,46 @@ fn is_written(layout: &Layout, launch: &Launch) -> bool {
     })
 }
 
-/// The declared agents that the words name: by themselves, or by their sessions.
-fn chosen<'a>(project: &'a Project, metas: &[Meta], words: &[String]) -> Result<Vec<&'a str>> {
+/// The declared agents and the spawned sessions that the words name; without words all, save sessions whose agent has ended its work.
+fn chosen<'a>(project: &'a Project, metas: &'a [Meta], words: &[String]) -> Result<(Vec<&'a str>, Vec<&'a Meta>)> {
     let declared: Vec<&str> = project.config.agents.iter().map(|a| a.name.as_str()).collect();
+    let spawned = || metas.iter().filter(|m| m.is_spawned() && m.key(UNDERWAY).is_none());
     if words.is_empty() {
-        return Ok(declared);
+        return Ok((declared, spawned().filter(|m| m.status != "exited").collect()));
     }
-    let mut chosen = vec![];
+    let (mut agents, mut sessions) = (vec![], vec![]);
     for word in words {
-        let by_session = || metas.iter().find(|m| m.session == *word).map(|m| m.agent.as_str());
+        let by_session = || metas.iter().find(|m| m.session == *word && !m.is_spawned()).map(|m| m.agent.as_str());
         let agent = declared.iter().find(|d| *d == word).or_else(|| declared.iter().find(|d| by_session() == Some(d)));
-        let Some(agent) = agent else {
-            let sessions = metas.iter().map(|m| m.session.as_str());
-            return Err(unknown(word, declared.iter().copied().chain(sessions)));
-        };
-        if !chosen.contains(agent) {
-            chosen.push(*agent);
+        let session = || spawned().find(|m| m.session == *word).or_else(|| spawned().find(|m| m.key(NAME) == Some(word)));
+        match (agent, session()) {
+            (Some(agent), _) if !agents.contains(agent) => agents.push(*agent),
+            (None, Some(meta)) if !sessions.contains(&meta) => sessions.push(meta),
+            (Some(_), _) | (None, Some(_)) => {}
+            (None, None) => {
+                let ids = metas.iter().map(|m| m.session.as_str());
+                return Err(unknown(word, declared.iter().copied().chain(ids)));
+            }
         }
     }
-    Ok(chosen)
+    Ok((agents, sessions))
+}
+
+/// What a spawned session is to be. Nothing is made anew where its worktree should be.
+fn intend_spawned(project: &Project, meta: &Meta) -> Result<(Meta, Launch)> {
+    let agent = project.agent(&meta.agent).ok_or_else(|| sessions::undeclared(meta))?;
+    let worktree = project.layout.worktree(&meta.session);
+    if meta.has_worktree() && !fs::is_dir(&worktree) {
+        return Err(Error::failed(format!("its worktree {} is gone", worktree.display()))
+            .hint(format!("`agents kill {0}`, then `agents restore {0}`, makes it anew from its branch", meta.session)));
+    }
+    wanted(project, agent, meta.clone())
 }
 
 /// What the agent's session is to be: its metadata, and what its host starts. Reserves an id where it has none.
 fn intend(project: &Project, name: &str, metas: &[Meta], damaged: &[(String, Error)]) -> Result<(Meta, Launch)> {
     let agent = project.agent(name).ok_or_else(|| unknown(name, std::iter::empty()))?;
-    let mut meta = match metas.iter().find(|m| m.agent == name) {
+    let meta = match metas.iter().find(|m| m.agent == name && !m.is_spawned()) {
         Some(meta) => meta.clone(),
         // One of the unreadable could be this agent's, and it may run: a second one must not.
         None if !damaged.is_empty() => {
@@ -190,6 +219,11 @@ fn intend(project: &Project, name: &str, metas: &[Meta], damaged: &[(String, Err
             meta::reserve(&project.layout, &project.config.prefix, fresh)?
         }
     };
+    wanted(project, agent, meta)
+}
+
+/// The session as it is to run, and what its host starts.
+fn wanted(project: &Project, agent: &Agent, mut meta: Meta) -> Result<(Meta, Launch)> {
     if meta.backend != agent.backend.name {
         // Another program knows nothing of that conversation.
         meta.backend = agent.backend.name.clone();
@@ -226,7 +260,7 @@ fn forget_never_started(project: &Project, sessions: Vec<Meta>, before: &[Meta],
 
 fn mention_undeclared(project: &Project, metas: &[Meta]) {
     let declared = |name: &str| project.config.agents.iter().any(|a| a.name == name);
-    for meta in metas.iter().filter(|m| m.wanted == Wanted::Up && !declared(&m.agent)) {
+    for meta in metas.iter().filter(|m| m.wanted == Wanted::Up && !m.is_spawned() && !declared(&m.agent)) {
         out::warn(&format!(
             "{} still runs agent {}, which agents.toml no longer declares; `agents down {0}` ends it",
             meta.session, meta.agent
@@ -234,7 +268,7 @@ fn mention_undeclared(project: &Project, metas: &[Meta]) {
     }
 }
 
-fn not_up(agent: &AgentStatus) -> Error {
+pub(super) fn not_up(agent: &AgentStatus) -> Error {
     let why = if agent.reason.is_empty() { String::new() } else { format!(": {}", agent.reason) };
     Error::failed(format!("agent {} ({}) is {}{why}", agent.name, agent.session, agent.state.word()))
         .hint(format!("agents why {}", agent.name))

@@ -83,6 +83,8 @@ pub enum ToWatchdog {
     End { sessions: Vec<String> },
     /// Restart these sessions' agents; also those that are `failing`. Answer: `Settled`.
     Restart { sessions: Vec<String> },
+    /// These sessions are archived or were never made: speak of them no more. Answer: `Settled`.
+    Forget { sessions: Vec<String> },
     /// Make all hosts and the watchdog itself become the program whose open file comes along; agents notice nothing. Answer: `Upgraded` or `Failed`.
     Upgrade,
 }

@@ -63,6 +63,17 @@ impl Layout {
     pub fn archive(&self) -> PathBuf {
         self.data.join("archive")
     }
+    pub fn worktrees(&self) -> PathBuf {
+        self.data.join("worktrees")
+    }
+    /// The git worktree of a session that has one of its own.
+    pub fn worktree(&self, id: &str) -> PathBuf {
+        self.worktrees().join(id)
+    }
+    /// Held by the command that makes, ends or restores the session, and by what it runs for that.
+    pub fn operation_lock(&self, id: &str) -> PathBuf {
+        self.runtime.join(format!("{id}.op"))
+    }
     pub fn logs(&self) -> PathBuf {
         self.data.join("logs")
     }

@@ -5,7 +5,7 @@
 mod boot;
 pub(super) mod handover;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 
 use jiff::Timestamp;
@@ -58,6 +58,8 @@ struct Watchdog {
     descriptors: u64,
     watch: Watch,
     links: BTreeMap<String, Link>,
+    /// Those that are not a declared agent's own.
+    spawned: BTreeSet<String>,
     clients: Vec<Client>,
     actions: Vec<Action>,
     /// Somebody is to be told of a change.
@@ -99,6 +101,7 @@ impl Watchdog {
             descriptors: process::raise_descriptor_limit(),
             watch: Watch::default(),
             links: BTreeMap::new(),
+            spawned: BTreeSet::new(),
             clients: vec![],
             actions: vec![],
             changed: false,
@@ -161,6 +164,9 @@ impl Watchdog {
 
     /// Reads what is wanted of a session, and whether anything of it is left without a host.
     fn consider(&mut self, meta: &Meta) {
+        if meta.is_spawned() {
+            self.spawned.insert(meta.session.clone());
+        }
         self.want(&meta.session, meta.wanted == Wanted::Up);
         if let Some(link) = self.links.get_mut(&meta.session).filter(|l| l.status.since.is_none()) {
             (link.status.name, link.status.backend) = (meta.agent.clone(), meta.backend.clone());
@@ -418,9 +424,24 @@ impl Watchdog {
                 self.clients[i].settling = Some(sessions);
                 self.changed = true;
             }
+            ToWatchdog::Forget { sessions } => {
+                self.forget(&sessions);
+                self.say(i, &FromWatchdog::Settled { sessions: vec![] });
+            }
             ToWatchdog::Settle { sessions } => self.settle(i, sessions, false),
             ToWatchdog::Restart { sessions } => self.settle(i, sessions, true),
             ToWatchdog::Upgrade => self.begin_upgrade(i, descriptor),
+        }
+    }
+
+    /// Only what is not wanted and of which nothing is left: what lives must stay known.
+    fn forget(&mut self, sessions: &[String]) {
+        for session in sessions {
+            if !self.watch.is_wanted(session) && *self.watch.host(session) == Host::Absent && !self.has_leftovers(session) {
+                self.links.remove(session);
+                self.spawned.remove(session);
+                self.changed = true;
+            }
         }
     }
 
@@ -497,13 +518,17 @@ impl Watchdog {
     }
 
     fn status(&self) -> EngineStatus {
+        let of = |spawned: bool| {
+            let links = self.links.iter().filter(|(session, _)| self.spawned.contains(*session) == spawned);
+            links.map(|(_, link)| link.status.clone()).collect()
+        };
         EngineStatus {
             instance: self.layout.instance.clone(),
             project: self.project.clone(),
             engine: crate::engine_version(),
             watchdog: Some(Daemon { pid: std::process::id() as i32, since: self.since }),
-            agents: self.links.values().map(|l| l.status.clone()).collect(),
-            sessions: vec![],
+            agents: of(false),
+            sessions: of(true),
             tasks: TaskCounts::default(),
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::agent::{Agent, Watch};
-use super::file::{AgentTable, BackendTable, File, RestartTable};
+use super::file::{AgentTable, BackendTable, File, RestartTable, WorktreeTable};
 use super::{duration, name, template};
 use crate::backend::{self, Backend};
 use crate::contract::records::Restart;
@@ -19,6 +19,10 @@ pub struct Config {
     pub prefix: String,
     /// In the file's order.
     pub agents: Vec<Agent>,
+    /// What worktrees start from; none: HEAD.
+    pub default_branch: Option<String>,
+    /// How a new worktree is furnished.
+    pub worktree: WorktreeTable,
 }
 
 /// The JSON Schema of `agents.toml`.
@@ -86,7 +90,7 @@ impl Reader<'_> {
                 self.agent(&agent, own, &table.defaults, &backends)
             })
             .collect();
-        Config { name, prefix, agents }
+        Config { name, prefix, agents, default_branch: table.project.default_branch.clone(), worktree: table.worktree.clone() }
     }
 
     fn backends(&mut self, own: &BTreeMap<String, BackendTable>) -> BTreeMap<String, Backend> {
@@ -173,10 +177,7 @@ impl Reader<'_> {
             let hint = "write post_create = [[\"program\", \"argument\"]]";
             self.find(&["worktree", "post_create"], "`post_create` has a command without a program", hint);
         }
-        let refused = |b: &&String| {
-            b.is_empty() || b.starts_with('-') || b.contains("..") || b.contains(|c: char| c.is_control() || " ~^:?*[\\".contains(c))
-        };
-        if let Some(branch) = table.project.default_branch.as_ref().filter(refused) {
+        if let Some(branch) = table.project.default_branch.as_ref().filter(|b| !name::is_branch(b)) {
             self.find(&["project", "default_branch"], format!("{branch:?} is no branch that git would take"), "write a branch's name");
         }
     }

@@ -5,6 +5,13 @@ pub fn is_name(text: &str) -> bool {
     crate::contract::layout::is_name(text)
 }
 
+/// Whether git takes this as a branch's name, and no option or range hides in it. Stricter than git where that costs nothing.
+pub fn is_branch(text: &str) -> bool {
+    let part = |p: &str| !p.is_empty() && !p.starts_with(['.', '-']) && !p.ends_with('.') && !p.to_ascii_lowercase().ends_with(".lock");
+    let plain = !text.chars().any(|c| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c));
+    plain && text.len() <= 200 && text != "HEAD" && text != "@" && !text.contains("..") && !text.contains("@{") && text.split('/').all(part)
+}
+
 /// The prefix of a project's session ids, from its name: up to four letters, itself; CamelCase, its capitals; of several words, the initials; else
 /// the first three letters. Always lower case.
 pub fn prefix(project: &str) -> String {
@@ -31,6 +38,20 @@ pub fn prefix(project: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn branches() {
+        for good in ["main", "feat/INT-12", "session/int-1", "feat/#12", "a.b/c_d"] {
+            assert!(is_branch(good), "{good}");
+        }
+        let long = "x".repeat(201);
+        for bad in [
+            "", "-x", "a/-x", "a..b", "a b", "a\n", "a~1", "x.lock", "x.lock/y", "/a", "a/", "a//b", ".a", "a/.b", "a.", "@", "HEAD",
+            "a@{1}", &long,
+        ] {
+            assert!(!is_branch(bad), "{bad:?}");
+        }
+    }
 
     #[test]
     fn prefixes() {

@@ -16,6 +16,8 @@ pub const AGENTS_PROJECT: &str = "AGENTS_PROJECT";
 pub const AGENTS_DATA_DIR: &str = "AGENTS_DATA_DIR";
 /// Set in an agent's environment: the path of `agents.toml`.
 pub const AGENTS_CONFIG: &str = "AGENTS_CONFIG";
+/// Set in an agent's environment: who it is to the engine, `orchestrator` or `agent`; without it a person calls, the `operator`.
+pub const AGENTS_CALLER: &str = "AGENTS_CALLER";
 /// Set in an agent's environment: `{hash}/{session}`; marks every process below it, however far it strays.
 pub const AGENTS_MARK: &str = "AGENTS_MARK";
 

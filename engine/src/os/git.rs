@@ -83,7 +83,7 @@ impl<'a> Git<'a> {
     /// Runs it to its end, whatever its exit status.
     pub fn output(&self, args: &[&str]) -> io::Result<Output> {
         let mut argv: Vec<String> = vec!["env".into()];
-        for name in GIT_VARIABLES.iter().filter(|n| super::env::get(n).is_some()) {
+        for name in GIT_VARIABLES.iter().filter(|n| super::env::get(n).is_some() && !self.env.iter().any(|(name, _)| name == *n)) {
             argv.extend(["-u".into(), (*name).into()]);
         }
         if argv.len() == 1 {

@@ -23,7 +23,7 @@ fn prepare_at(folder: &Path, layout: &Layout) -> Result<()> {
     }
     let (home, root) = (parent(&layout.data), parent(&layout.runtime));
     fs::private_dir(&layout.data).map_err(not_private)?;
-    let fresh = [layout.sessions(), launches(layout), layout.archive(), layout.logs()];
+    let fresh = [layout.sessions(), launches(layout), layout.archive(), layout.logs(), layout.worktrees()];
     for path in &fresh {
         fs::private_dir(path).map_err(not_private)?;
     }
@@ -60,6 +60,18 @@ pub(crate) fn find(folder: &Path) -> Result<Option<Layout>> {
         }
     }
     Ok(None)
+}
+
+/// The project's folder, for a folder in one of its sessions' worktrees.
+pub(crate) fn owner_of_worktree(folder: &Path) -> Result<Option<PathBuf>> {
+    let Ok(home) = fs::canonical(&env::agents_home()) else { return Ok(None) };
+    let Ok(below) = folder.strip_prefix(&home) else { return Ok(None) };
+    let mut parts = below.components();
+    let (Some(instance), Some(worktrees), Some(_)) = (parts.next(), parts.next(), parts.next()) else { return Ok(None) };
+    if worktrees.as_os_str() != "worktrees" {
+        return Ok(None);
+    }
+    origin(&home.join(instance))
 }
 
 /// The project that a data folder belongs to.

@@ -2,7 +2,7 @@
 //!
 //! `wanted` is written last: a file that was cut short anywhere lacks it, and is refused instead of half believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -91,7 +91,7 @@ fn pair(line: &str) -> Option<(String, String)> {
 }
 
 impl Meta {
-    fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let created = self.created_at.to_string();
         let mut pairs: Vec<(&str, &str)> = vec![
             ("project", &self.project),
@@ -115,7 +115,7 @@ impl Meta {
     }
 
     /// The error is a sentence without the file's name.
-    fn parse(session: &str, text: &str) -> Result<Meta, String> {
+    pub(super) fn parse(session: &str, text: &str) -> Result<Meta, String> {
         let Some(body) = text.strip_suffix('\n') else { return Err("the last line is cut short".into()) };
         let mut pairs = BTreeMap::new();
         for (n, line) in body.split('\n').enumerate().filter(|(_, line)| !line.is_empty()) {
@@ -222,14 +222,19 @@ fn numbered(id: &str) -> (String, u64) {
     }
 }
 
+/// The numbers of this prefix that live and archived sessions have.
+pub(super) fn taken(layout: &Layout, prefix: &str) -> Result<BTreeSet<u64>> {
+    let number = |name: &str| -> Option<u64> { name.strip_prefix(prefix)?.strip_prefix('-')?.split('_').next()?.parse().ok() };
+    // Sessions move to the archive, so one that moves meanwhile is seen in at least one of them.
+    let mut names = fs::list(&layout.sessions())?;
+    names.extend(fs::list(&layout.archive())?);
+    Ok(names.iter().filter_map(|name| number(name)).collect())
+}
+
 /// Takes the next free id `{prefix}-{n}` for a session that is as `fresh` says; ids of archived sessions are not given out again.
 /// Not yet durable: the caller goes on to [`write`] it.
 pub(crate) fn reserve(layout: &Layout, prefix: &str, fresh: Meta) -> Result<Meta> {
-    let number = |name: &str| -> Option<u64> { name.strip_prefix(prefix)?.strip_prefix('-')?.split('_').next()?.parse().ok() };
-    // Sessions move to the archive, so one that moves meanwhile is seen in at least one of them.
-    let mut taken = fs::list(&layout.sessions())?;
-    taken.extend(fs::list(&layout.archive())?);
-    let mut n = taken.iter().filter_map(|name| number(name)).max().unwrap_or(0) + 1;
+    let mut n = taken(layout, prefix)?.last().copied().unwrap_or(0) + 1;
     loop {
         let meta = Meta { session: format!("{prefix}-{n}"), ..fresh.clone() };
         if !is_name(&meta.session) {
@@ -247,7 +252,6 @@ pub(crate) fn reserve(layout: &Layout, prefix: &str, fresh: Meta) -> Result<Meta
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     fn place() -> (tempfile::TempDir, Layout) {
         let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,10 @@ pub(crate) mod instance;
 pub(crate) mod launch;
 pub(crate) mod meta;
 pub(crate) mod project;
+pub(crate) mod prompt;
 pub(crate) mod run;
+pub(crate) mod session;
+pub(crate) mod worktree;
 
 use crate::contract::layout::Layout;
 use crate::contract::records::Launch;

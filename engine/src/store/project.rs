@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::contract::layout::{CONFIG_FILE, Layout};
 use crate::contract::records::Launch;
 use crate::error::{Error, Result};
-use crate::model::{Agent, Config, Start, template};
+use crate::model::{Agent, Config, Start};
 use crate::os::{env, fs};
 use crate::store::meta::Meta;
+use crate::store::prompt;
+use crate::store::worktree::Repository;
 
 /// A project whose `agents.toml` is valid.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ impl Project {
     /// The project around a folder: `agents.toml` is looked for there and above.
     pub fn find(from: &Path) -> Result<Project> {
         let here = fs::canonical(from)?;
+        // A session's worktree holds a copy of `agents.toml`, and is part of the project that it was made for.
+        let here = super::instance::owner_of_worktree(&here)?.unwrap_or(here);
         let Some(folder) = here.ancestors().find(|f| fs::exists(&f.join(CONFIG_FILE))) else {
             let error = Error::failed(format!("no {CONFIG_FILE} in {} or any folder above it", here.display()));
             return Err(error
@@ -52,27 +56,10 @@ impl Project {
         self.config.agents.iter().find(|a| a.name == name)
     }
 
-    /// The first prompt of an agent for a session, rendered.
-    fn prompt(&self, agent: &Agent, session: &str) -> Result<Option<String>> {
-        let Some(relative) = &agent.prompt else { return Ok(None) };
-        let file = self.folder.join(relative);
-        let missing = |why: String| {
-            Error::failed(format!("agent {}: its prompt file {relative} {why}", agent.name))
-                .hint(format!("write {}, or change `prompt` in {CONFIG_FILE}", file.display()))
-        };
-        let text = match fs::look(&file)? {
-            fs::Found::Nothing => return Err(missing("is not there".into())),
-            _ => fs::read_to_string(&file)?,
-        };
-        if !fs::canonical(&file)?.starts_with(&self.folder) {
-            return Err(missing("is a link that leads out of the project".into()));
-        }
-        template::prompt(&file, &text, &agent.prompt_values(&self.config.name, session, &self.folder)).map(Some)
-    }
-
     /// What a session's host is to start; where the backend reads its prompt from a file, that is written. `started`: an agent has run in this session before.
     pub fn launch(&self, agent: &Agent, meta: &Meta, started: bool) -> Result<Launch> {
-        let prompt = self.prompt(agent, &meta.session)?;
+        let prompt = prompt::first(self, agent, meta)?;
+        let folder = self.session_folder(meta)?;
         let prompt_file = self.layout.launch(&meta.session).with_extension("prompt");
         if let Some(text) = prompt.as_ref().filter(|_| agent.backend.start.iter().any(|a| a.contains("{prompt_file}"))) {
             if let Some(above) = prompt_file.parent() {
@@ -86,13 +73,14 @@ impl Project {
                 (env::AGENTS_PROJECT, self.config.name.clone()),
                 (env::AGENTS_DATA_DIR, self.layout.data.display().to_string()),
                 (env::AGENTS_CONFIG, self.folder.join(CONFIG_FILE).display().to_string()),
+                (env::AGENTS_CALLER, meta.caller().to_owned()),
                 (env::AGENTS_MARK, self.layout.mark(&meta.session)),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
         let launch = agent.launch(Start {
             session: &meta.session,
-            folder: &self.folder,
+            folder: &folder,
             prompt: prompt.as_deref(),
             prompt_file: prompt.as_ref().map(|_| prompt_file.as_path()),
             resume_id: meta.resume_id.as_deref(),
@@ -107,12 +95,20 @@ impl Project {
         Ok(launch)
     }
 
+    /// Where a session's agent runs: the project's folder, or the same place in the session's worktree.
+    pub fn session_folder(&self, meta: &Meta) -> Result<PathBuf> {
+        if !meta.has_worktree() {
+            return Ok(self.folder.clone());
+        }
+        Ok(self.layout.worktree(&meta.session).join(Repository::around(&self.folder)?.inside))
+    }
+
     /// What would keep agents from starting, as far as it can be seen before: prompts, programs.
     pub fn check(&self) -> Vec<(Severity, Error)> {
         let mut findings = vec![];
         let search = env::text("PATH").unwrap_or_default();
         for agent in &self.config.agents {
-            if let Err(error) = self.prompt(agent, "session") {
+            if let Err(error) = prompt::of_agent(self, agent, "session", &self.folder) {
                 findings.push((Severity::Error, error));
             }
             let program = agent.backend.start.first().map(String::as_str);

@@ -15,6 +15,7 @@ mod model_server;
 mod programs;
 mod project;
 mod service;
+mod sessions;
 mod show;
 mod steps;
 mod upgrade;

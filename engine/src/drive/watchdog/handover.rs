@@ -212,6 +212,8 @@ impl Watchdog {
     /// As after a death, but nothing has to be looked for: what was connected still is.
     fn take_over(layout: Layout, record: shape::Watchdog) -> Result<Watchdog> {
         let mut watchdog = Watchdog::new(layout, record.since);
+        let spawned = crate::store::meta::list(&watchdog.layout)?.into_iter().filter(crate::store::meta::Meta::is_spawned);
+        watchdog.spawned = spawned.map(|meta| meta.session).collect();
         process::remember_descriptor_limit(record.descriptors_before);
         for held in record.links {
             let session = held.status.session.clone();

@@ -1,0 +1,311 @@
+//! What the commands that make, end and bring back sessions share: steps that can be undone, and finishing what was interrupted.
+
+use std::path::Path;
+
+use super::out;
+use super::{ask, up};
+use crate::contract::control::ToWatchdog;
+use crate::contract::layout::{CONFIG_FILE, Layout};
+use crate::contract::records::Event;
+use crate::contract::status::{AgentStatus, State};
+use crate::error::{Error, Result};
+use crate::os::lock::Lock;
+use crate::os::process::{Run, run_holding};
+use crate::os::socket::Stream;
+use crate::os::{clock, env, fs};
+use crate::store::meta::{self, Meta, STARTED_AT, Wanted};
+use crate::store::project::Project;
+use crate::store::session::{self, BASE, BRANCH, BRANCH_MADE, ENDED_AT, ISSUE, PRESERVED, UNDERWAY};
+use crate::store::worktree::{self, Repository, preserved_ref};
+use crate::store::{self, events};
+
+/// The command lock, waited for: who holds it has it for moments.
+pub(super) fn changing(layout: &Layout, command: &str) -> Result<Lock> {
+    let path = layout.command_lock();
+    let mut lock = match Lock::try_take(&path)? {
+        Some(lock) => lock,
+        None => Lock::wait(&path)?,
+    };
+    lock.sign(&format!("`agents {command}` (pid {})", std::process::id()))?;
+    Ok(lock)
+}
+
+/// A session's own lock, for a command that ends it or brings it back.
+pub(super) fn operation(layout: &Layout, id: &str) -> Result<Lock> {
+    Lock::try_take(&layout.operation_lock(id))?
+        .ok_or_else(|| Error::busy(format!("another command is at work on session {id}")).hint("run this again when it is done"))
+}
+
+pub(super) fn record(layout: &Layout, session: &str, what: &str, why: &str) {
+    // The deed is done; an event that cannot be written stops nobody.
+    let _ = events::append(layout, &Event { at: clock::now(), session: session.into(), what: what.into(), why: why.into(), pid: None });
+}
+
+/// Furnishes a worktree: links, then `post_create`, with what it said in a log of its own.
+pub(super) fn furnish(project: &Project, meta: &Meta, lock: &Lock) -> Result<()> {
+    let folder = project.session_folder(meta)?;
+    let table = &project.config.worktree;
+    if !fs::is_dir(&folder) {
+        let what = format!("{} is not in the commit that the worktree starts from", project.folder.display());
+        return Err(Error::failed(what).hint(format!("commit it, with its {CONFIG_FILE}, or use --no-worktree")));
+    }
+    worktree::link(&project.folder, &folder, &table.symlinks)?;
+    let variables = [
+        (env::AGENTS_SESSION, meta.session.clone()),
+        (env::AGENTS_PROJECT, project.config.name.clone()),
+        (env::AGENTS_DATA_DIR, project.layout.data.display().to_string()),
+        (env::AGENTS_CONFIG, project.folder.join(CONFIG_FILE).display().to_string()),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value));
+    for argv in &table.post_create {
+        let output = run_holding(&Run { argv, folder: Some(&folder), env: &variables, timeout: None }, Some(lock.fd()))
+            .map_err(|e| Error::failed(format!("post_create: {}: {e}", argv.join(" "))))?;
+        let mut said = format!("$ {}\n", argv.join(" ")).into_bytes();
+        said.extend(output.stdout);
+        said.extend(output.stderr);
+        fs::append(&setup_log(&project.layout, &meta.session), &said)?;
+        if output.code != 0 {
+            let mut error = Error::failed(format!("post_create: `{}` ended with status {}", argv.join(" "), output.code));
+            let text = String::from_utf8_lossy(&said).into_owned();
+            let lines: Vec<&str> = text.lines().skip(1).filter(|l| !l.trim().is_empty()).collect();
+            for line in &lines[lines.len().saturating_sub(5)..] {
+                error = error.because(line.trim());
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// What `post_create` said.
+fn setup_log(layout: &Layout, id: &str) -> std::path::PathBuf {
+    layout.logs().join(format!("{id}.setup.log"))
+}
+
+/// Writes the session down as wanted and has it started. An error: it does not run, and why.
+pub(super) fn launch(project: &Project, meta: &mut Meta, command: &str) -> Result<AgentStatus> {
+    let layout = &project.layout;
+    let agent = project.agent(&meta.agent).ok_or_else(|| undeclared(meta))?;
+    let launch = project.launch(agent, meta, meta.key(STARTED_AT).is_some())?;
+    meta.other.remove(UNDERWAY);
+    meta.other.entry(STARTED_AT.into()).or_insert_with(|| clock::now().to_string());
+    (meta.wanted, meta.status, meta.reason) = (Wanted::Up, String::new(), String::new());
+    {
+        let _lock = changing(layout, command)?;
+        store::write(layout, &[launch], std::slice::from_ref(meta))?;
+        store::run::pardon(layout, &meta.session)?;
+    }
+    let status = ask::settle_one(layout, &meta.session)?.ok_or_else(|| Error::failed("the watchdog says nothing of it"))?;
+    match status.state {
+        State::Up | State::Limited | State::Exited => Ok(status),
+        State::Starting | State::Failing | State::Down | State::Archived | State::Unknown => Err(up::not_up(&status)),
+    }
+}
+
+pub(super) fn undeclared(meta: &Meta) -> Error {
+    Error::failed(format!("session {} is played by agent {}, which {CONFIG_FILE} does not declare", meta.session, meta.agent))
+        .hint(format!("declare [agent.{}] again, or `agents kill {}`", meta.agent, meta.session))
+}
+
+/// Ends the session's whole process tree. Afterwards nothing of it runs and nothing brings it back, or this is an error.
+pub(super) fn stop(layout: &Layout, meta: &mut Meta) -> Result<()> {
+    // A verdict that the watchdog writes at the same moment could overwrite what is wanted, so it is looked at again.
+    for _ in 0..3 {
+        meta.wanted = Wanted::Down;
+        meta::write(layout, meta)?;
+        if !held(layout, &meta.session) {
+            break;
+        }
+        ask::settle_one(layout, &meta.session)?;
+    }
+    if held(layout, &meta.session) {
+        return Err(Error::failed(format!("session {} could not be ended: something of it still runs", meta.session))
+            .hint(format!("agents why {}", meta.session)));
+    }
+    // A watchdog that runs may not have heard yet that it is not wanted.
+    if let Ok(mut watchdog) = Stream::connect(&layout.watchdog_socket()) {
+        // One that is just ending wants nothing either.
+        let _ = ask::settle(&mut watchdog, &ToWatchdog::Settle { sessions: vec![meta.session.clone()] });
+    }
+    Ok(())
+}
+
+fn held(layout: &Layout, session: &str) -> bool {
+    // What cannot be told counts as alive: nothing is taken from under what may live.
+    let held = |path: std::path::PathBuf| Lock::is_held(&path).unwrap_or(true);
+    held(layout.host_lock(session)) || held(layout.agent_lock(session))
+}
+
+/// The watchdog that runs, if one does, speaks of it no more.
+fn forget(layout: &Layout, id: &str) {
+    if let Ok(mut watchdog) = Stream::connect(&layout.watchdog_socket()) {
+        // One that ends meanwhile has nothing to forget.
+        let _ = ask::settle(&mut watchdog, &ToWatchdog::Forget { sessions: vec![id.to_owned()] });
+    }
+}
+
+/// Ends a session that is marked as being ended: its tree, then its worktree, whose work is kept first, then its metadata goes to the archive.
+/// Repeats what an interrupted one has done. What the operator should know is said.
+pub(super) fn finish_kill(project_folder: &Path, links: &[String], layout: &Layout, mut meta: Meta, lock: &Lock) -> Result<Meta> {
+    let id = meta.session.clone();
+    stop(layout, &mut meta)?;
+    if meta.has_worktree() {
+        let path = layout.worktree(&id);
+        let repository = Repository::around(project_folder)?;
+        let links: Vec<String> =
+            links.iter().map(|l| repository.inside.join(l)).filter(|l| is_link(&path.join(l))).map(|l| l.display().to_string()).collect();
+        let work = repository.preserve(&id, &path, &links, &layout.runtime.join(format!("{id}.index")), lock)?;
+        worktree::note(&mut meta, &work);
+        // Before the worktree goes: a second try finds nothing in it any more.
+        meta::write(layout, &meta)?;
+        match &work.stays {
+            Some(why) => out::warn(&format!("{id}: its worktree stays in {}, as {why}", env::shorten(&path))),
+            None => repository.remove(&path, lock)?,
+        }
+        if let Some(commit) = &work.preserved {
+            out::say(format!("{id}: uncommitted work is kept as {} in {}", &commit[..12], preserved_ref(&id)));
+        }
+    }
+    fs::remove_file(&layout.launch(&id))?;
+    fs::remove_file(&layout.launch(&id).with_extension("prompt"))?;
+    fs::remove_file(&layout.run(&id))?;
+    meta.other.remove(UNDERWAY);
+    (meta.status, meta.reason) = (String::new(), String::new());
+    meta.other.entry(ENDED_AT.into()).or_insert_with(|| clock::now().to_string());
+    {
+        let _lock = changing(layout, "kill")?;
+        session::archive(layout, &meta)?;
+    }
+    forget(layout, &id);
+    record(layout, &id, "archived", "ended by command");
+    Ok(meta)
+}
+
+fn is_link(path: &Path) -> bool {
+    matches!(fs::look(path), Ok(fs::Found::Link))
+}
+
+/// Takes back every step of a spawn, the last first.
+pub(super) fn undo_spawn(project_folder: &Path, links: &[String], layout: &Layout, mut meta: Meta, lock: &Lock) -> Result<()> {
+    let id = meta.session.clone();
+    meta.set(UNDERWAY, "spawn");
+    {
+        let _lock = changing(layout, "spawn")?;
+        meta.wanted = Wanted::Down;
+        meta::write(layout, &meta)?;
+    }
+    stop(layout, &mut meta)?;
+    if meta.has_worktree() {
+        let repository = Repository::around(project_folder)?;
+        let path = layout.worktree(&id);
+        // An agent that had started may have left something; what is half made has nothing.
+        if meta.key(STARTED_AT).is_some() {
+            let links: Vec<String> =
+                links.iter().map(|l| repository.inside.join(l).display().to_string()).filter(|l| is_link(&path.join(l))).collect();
+            let work = repository.preserve(&id, &path, &links, &layout.runtime.join(format!("{id}.index")), lock)?;
+            if let Some(commit) = &work.preserved {
+                out::say(format!("{id}: what it had written is kept as {} in {}", &commit[..12], preserved_ref(&id)));
+            }
+        }
+        repository.remove(&path, lock)?;
+        if let (Some(branch), Some("yes")) = (meta.key(BRANCH), meta.key(BRANCH_MADE)) {
+            repository.clear_branch_lock(branch)?;
+            // With a commit of its own it is work, and stays.
+            if let Some(tip) = repository.branch(branch)?
+                && meta.key(BASE).is_none_or(|base| base == tip)
+            {
+                repository.remove_branch(branch, &tip)?;
+            }
+        }
+    }
+    for path in [layout.launch(&id), layout.launch(&id).with_extension("prompt"), layout.run(&id), setup_log(layout, &id), layout.log(&id)]
+    {
+        fs::remove_file(&path)?;
+    }
+    fs::remove_file(&layout.session(&id))?;
+    forget(layout, &id);
+    Ok(())
+}
+
+/// Finishes or undoes what an interrupted command has left, and says which.
+pub(super) fn recover(project_folder: &Path, links: &[String], layout: &Layout) -> Result<()> {
+    let mut left = vec![];
+    {
+        let _lock = changing(layout, "spawn")?;
+        for id in session::empty(layout)? {
+            if let Some(_lock) = Lock::try_take(&layout.operation_lock(&id))? {
+                fs::remove_file(&layout.session(&id))?;
+            }
+        }
+        for meta in meta::list(layout)?.into_iter().filter(|m| m.key(UNDERWAY).is_some()) {
+            // Read again, as its command may have ended it between the two looks.
+            if let Some(lock) = Lock::try_take(&layout.operation_lock(&meta.session))?
+                && let Ok(meta) = meta::read(layout, &meta.session)
+                && meta.key(UNDERWAY).is_some()
+            {
+                left.push((meta, lock));
+            }
+        }
+    }
+    for (meta, lock) in left {
+        let id = meta.session.clone();
+        if meta.key(UNDERWAY) == Some("spawn") {
+            undo_spawn(project_folder, links, layout, meta, &lock)?;
+            out::say(format!("{id}: an interrupted spawn was undone"));
+        } else {
+            let word = meta.key(UNDERWAY).unwrap_or_default().to_owned();
+            finish_kill(project_folder, links, layout, meta, &lock)?;
+            let what = if word == "restore" { "an interrupted restore was undone" } else { "an interrupted kill was finished" };
+            out::say(format!("{id}: {what}"));
+        }
+    }
+    Ok(())
+}
+
+/// What a list says of a session.
+#[derive(serde::Serialize)]
+pub(super) struct Row {
+    pub session: String,
+    pub name: Option<String>,
+    pub agent: String,
+    pub state: State,
+    pub issue: Option<String>,
+    pub branch: Option<String>,
+    pub worktree: Option<String>,
+    pub pid: Option<i32>,
+    #[serde(rename = "spawnedBy")]
+    pub spawned_by: Option<String>,
+    #[serde(rename = "createdAt")]
+    pub created_at: String,
+    #[serde(rename = "endedAt", skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preserved: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+impl Row {
+    pub(super) fn of(layout: &Layout, meta: &Meta, status: Option<&AgentStatus>, otherwise: State) -> Row {
+        let key = |key: &str| meta.key(key).map(str::to_owned);
+        Row {
+            session: meta.session.clone(),
+            name: key(session::NAME),
+            agent: meta.agent.clone(),
+            state: status.map_or(otherwise, |s| s.state),
+            issue: key(ISSUE),
+            branch: key(BRANCH),
+            worktree: meta
+                .has_worktree()
+                .then(|| layout.worktree(&meta.session))
+                .filter(|p| fs::is_dir(p))
+                .map(|p| p.display().to_string()),
+            pid: status.and_then(|s| s.pid),
+            spawned_by: key(session::SPAWNED_BY),
+            created_at: meta.created_at.to_string(),
+            ended_at: key(ENDED_AT),
+            preserved: key(PRESERVED),
+            reason: status.map(|s| s.reason.clone()).unwrap_or_default(),
+        }
+    }
+}

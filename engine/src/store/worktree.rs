@@ -1,0 +1,343 @@
+//! Sessions' git worktrees: made, their work kept, taken away. Written with the user's own git.
+
+use std::path::{Path, PathBuf};
+
+use super::session;
+use crate::error::{Error, Result};
+use crate::os::fs;
+use crate::os::git::Git;
+use crate::os::lock::Lock;
+
+/// The repository that a project lies in.
+#[derive(Debug)]
+pub(crate) struct Repository {
+    /// The top of its working tree.
+    pub root: PathBuf,
+    /// Where the project lies below that; empty where it is the top itself.
+    pub inside: PathBuf,
+    /// The git folder that all its worktrees share.
+    pub common: PathBuf,
+}
+
+/// What a worktree held when it was looked at for the last time.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    /// The commit it stands at.
+    pub tip: Option<String>,
+    /// The branch it is on; none where HEAD is detached.
+    pub branch: Option<String>,
+    /// The commit that keeps what was uncommitted or on no branch.
+    pub preserved: Option<String>,
+    /// Why it must stay where it is: it holds what no commit of this repository can keep.
+    pub stays: Option<String>,
+}
+
+/// The reference that keeps a session's uncommitted work.
+pub(crate) fn preserved_ref(session: &str) -> String {
+    format!("refs/agents/preserved/{session}")
+}
+
+/// The folder that a `.git` file names.
+fn git_file(path: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(path).ok()?;
+    let target = text.strip_prefix("gitdir:")?.trim();
+    fs::canonical(&path.parent()?.join(target)).ok()
+}
+
+impl Repository {
+    /// The repository around a project's folder. Runs nothing.
+    pub fn around(folder: &Path) -> Result<Repository> {
+        let none = || {
+            Error::failed(format!("{} lies in no git repository, so there can be no worktree of it", folder.display()))
+                .hint("`git init` and a first commit make it one; --no-worktree does without")
+        };
+        let root = folder.ancestors().find(|f| fs::exists(&f.join(".git"))).ok_or_else(none)?;
+        let dot_git = root.join(".git");
+        let own = if fs::is_dir(&dot_git) { fs::canonical(&dot_git).ok() } else { git_file(&dot_git) };
+        let own = own.ok_or_else(|| Error::failed(format!("{} names no git folder", dot_git.display())))?;
+        let common = match fs::read_if_there(&own.join("commondir"))? {
+            Some(above) => fs::canonical(&own.join(above.trim()))?,
+            None => own,
+        };
+        let inside = folder.strip_prefix(root).unwrap_or(Path::new("")).to_path_buf();
+        Ok(Repository { root: root.to_path_buf(), inside, common })
+    }
+
+    fn git(&self) -> Git<'_> {
+        Git::at(&self.root)
+    }
+
+    /// The commit that a name means, if it means one.
+    pub fn commit(&self, name: &str) -> Result<Option<String>> {
+        let output = self.git().output(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])?;
+        Ok((output.code == 0).then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+    }
+
+    /// The commit of a branch; none where there is no such branch.
+    pub fn branch(&self, branch: &str) -> Result<Option<String>> {
+        // A branch that was just made lies in a file of its own, and reading that costs no process.
+        if let Ok(Some(text)) = fs::read_if_there(&self.common.join("refs/heads").join(branch)) {
+            let id = text.trim();
+            if matches!(id.len(), 40 | 64) && id.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Ok(Some(id.to_owned()));
+            }
+        }
+        self.commit(&format!("refs/heads/{branch}"))
+    }
+
+    /// Makes a worktree on a new branch that begins at `from`, or on one that is there. Git holds the lock until it has ended.
+    pub fn add(&self, worktree: &Path, branch: &str, from: Option<&str>, lock: &Lock) -> Result<()> {
+        let path = worktree.to_string_lossy();
+        let git = self.git().holding(lock);
+        match from {
+            Some(from) => git.run(&["worktree", "add", "--quiet", "--no-track", "-b", branch, "--", &path, from]).map(drop),
+            None => git.run(&["worktree", "add", "--quiet", "--", &path, branch]).map(drop),
+        }
+    }
+
+    /// Whether a commit is part of what another name means.
+    pub fn is_merged(&self, commit: &str, into: &str) -> Result<bool> {
+        let output = self.git().output(&["merge-base", "--is-ancestor", commit, into])?;
+        match output.code {
+            0 => Ok(true),
+            1 => Ok(false),
+            _ => Err(Error::failed(format!("whether {commit} is merged into {into} cannot be told"))
+                .because(String::from_utf8_lossy(&output.stderr).trim())),
+        }
+    }
+
+    /// Removes a branch if it still stands where it is said to. What was left of its lock by a git that was killed goes too.
+    pub fn remove_branch(&self, branch: &str, expected: &str) -> Result<()> {
+        let reference = format!("refs/heads/{branch}");
+        if self.branch(branch)?.as_deref() == Some(expected) {
+            self.git().run(&["update-ref", "-d", &reference, expected])?;
+        }
+        Ok(())
+    }
+
+    /// What a git that was killed while it made this branch may have left: nobody else makes it.
+    pub fn clear_branch_lock(&self, branch: &str) -> Result<()> {
+        Ok(fs::remove_file(&self.common.join("refs/heads").join(format!("{branch}.lock")))?)
+    }
+
+    /// The worktree's own git folder, if it is one of this repository's and says so itself.
+    fn own_folder(&self, worktree: &Path) -> Option<PathBuf> {
+        let own = git_file(&worktree.join(".git"))?;
+        (own.parent() == Some(&self.common.join("worktrees"))).then_some(own)
+    }
+
+    /// Whether this is a worktree of the repository.
+    pub fn has(&self, worktree: &Path) -> bool {
+        self.own_folder(worktree).is_some()
+    }
+
+    /// Keeps what is uncommitted, untracked or on no branch as a commit under [`preserved_ref`]. Neither the worktree nor its index is changed; no
+    /// hook runs; what is ignored is left out, and so are `links`, which lead to files of the project.
+    pub fn preserve(&self, session: &str, worktree: &Path, links: &[String], scratch: &Path, lock: &Lock) -> Result<Work> {
+        if fs::look(worktree)? == fs::Found::Nothing {
+            return Ok(Work::default());
+        }
+        let Some(own) = self.own_folder(worktree) else {
+            let stays = Some(format!("it is no longer a worktree of {}", self.root.display()));
+            return Ok(Work { stays, ..Work::default() });
+        };
+        let index = scratch.to_string_lossy().into_owned();
+        fs::remove_file(scratch)?;
+        if fs::is_file(&own.join("index")) {
+            fs::copy(&own.join("index"), scratch)?;
+        }
+        let git = Git::at(worktree).without_hooks().holding(lock).config("core.fsync=all").env("GIT_INDEX_FILE", &index);
+        let result = Snapshot { git: &git, session, own: &own }.take(links);
+        fs::remove_file(scratch)?;
+        fs::remove_file(&scratch.with_extension("index.lock"))?;
+        result
+    }
+
+    /// Takes a worktree away, with what git keeps about it. What it held must have been kept before.
+    pub fn remove(&self, worktree: &Path, lock: &Lock) -> Result<()> {
+        let path = worktree.to_string_lossy();
+        let own = self.own_folder(worktree);
+        let told = self.git().without_hooks().holding(lock).run(&["worktree", "remove", "--force", "--force", "--", &path]);
+        if told.is_err() {
+            // Half made, or half gone: what git no longer takes for a worktree.
+            for name in fs::list(&self.common.join("worktrees"))? {
+                let known = self.common.join("worktrees").join(&name);
+                let names_it = fs::read_if_there(&known.join("gitdir"))?.is_some_and(|t| Path::new(t.trim()) == worktree.join(".git"));
+                if names_it || own.as_ref() == Some(&known) {
+                    fs::remove_tree(&known)?;
+                }
+            }
+        }
+        Ok(fs::remove_tree(worktree)?)
+    }
+
+    /// Puts what was preserved back into a worktree, uncommitted, where the branch still stands at its parent. False: it does not.
+    pub fn put_back(&self, worktree: &Path, preserved: &str, lock: &Lock) -> Result<bool> {
+        let git = Git::at(worktree).without_hooks().holding(lock);
+        let parent = git.run(&["rev-parse", "--verify", "--quiet", &format!("{preserved}^1")])?;
+        if git.run(&["rev-parse", "HEAD"])? != parent {
+            return Ok(false);
+        }
+        git.run(&["restore", "--no-overlay", &format!("--source={preserved}"), "--worktree", "--", "."])?;
+        Ok(true)
+    }
+}
+
+/// One look at a worktree, through an index of its own.
+struct Snapshot<'a> {
+    git: &'a Git<'a>,
+    session: &'a str,
+    own: &'a Path,
+}
+
+impl Snapshot<'_> {
+    fn maybe(&self, args: &[&str]) -> Result<Option<String>> {
+        let output = self.git.output(args)?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok((output.code == 0 && !text.is_empty()).then_some(text))
+    }
+
+    fn take(&self, links: &[String]) -> Result<Work> {
+        let tip = self.maybe(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
+        let branch = self.maybe(&["symbolic-ref", "--quiet", "--short", "HEAD"])?;
+        self.believe_nothing()?;
+        // What was staged and is not in the worktree any more is work too. A merge that has conflicts has no tree.
+        let staged = self.maybe(&["write-tree"])?;
+        let excluded: Vec<String> = links.iter().map(|l| format!(":(exclude,literal,top){l}")).collect();
+        let mut add = vec!["add", "--all", "--", "."];
+        add.extend(excluded.iter().map(String::as_str));
+        self.git.run(&add)?;
+        let tree = self.git.run(&["write-tree"])?;
+        let head_tree = match &tip {
+            Some(_) => self.maybe(&["rev-parse", "--verify", "--quiet", "HEAD^{tree}"])?,
+            None => None,
+        };
+        let stays = self.beyond_git(tip.is_some())?;
+        let staged = staged.filter(|t| Some(t) != head_tree.as_ref() && *t != tree);
+        let has_changes = head_tree.as_deref() != Some(&*tree) || staged.is_some();
+        if !has_changes && (branch.is_some() || self.is_on_a_branch()?) {
+            return Ok(Work { tip, branch, preserved: None, stays });
+        }
+        let preserved = self.keep(&tree, tip.as_deref(), staged.as_deref())?;
+        Ok(Work { tip, branch, preserved: Some(preserved), stays })
+    }
+
+    /// Files that git was told to take for unchanged are looked at all the same.
+    fn believe_nothing(&self) -> Result<()> {
+        let listed = self.git.run(&["ls-files", "-v", "-z"])?;
+        let assumed = listed.split('\0').filter(|e| e.starts_with(|c: char| c.is_ascii_lowercase())).filter_map(|e| e.get(2..));
+        for part in assumed.collect::<Vec<_>>().chunks(200) {
+            let mut args = vec!["update-index", "--no-assume-unchanged", "--"];
+            args.extend(part);
+            self.git.run(&args)?;
+        }
+        Ok(())
+    }
+
+    /// Repositories inside the worktree: their files and commits are in no commit of this one.
+    fn beyond_git(&self, has_head: bool) -> Result<Option<String>> {
+        let modules = self.own.join("modules");
+        if fs::list(&modules)?.iter().any(|name| !name.starts_with('.')) {
+            return Ok(Some("it has submodules with files and commits of their own".into()));
+        }
+        let listed = if has_head { self.git.run(&["diff-index", "--cached", "HEAD"])? } else { self.git.run(&["ls-files", "--stage"])? };
+        let is_link = |line: &str| if has_head { line.split(' ').nth(1) == Some("160000") } else { line.starts_with("160000") };
+        let nested = listed.lines().find(|l| is_link(l)).and_then(|l| l.split_once('\t')).map(|(_, path)| path);
+        Ok(nested.map(|path| format!("{path} in it is a git repository of its own")))
+    }
+
+    fn is_on_a_branch(&self) -> Result<bool> {
+        Ok(self.maybe(&["for-each-ref", "--count=1", "--contains=HEAD", "refs/heads", "refs/remotes", "refs/tags"])?.is_some())
+    }
+
+    fn keep(&self, tree: &str, tip: Option<&str>, staged: Option<&str>) -> Result<String> {
+        // The engine's own commit, also where nobody has told git who they are.
+        let who = ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"].map(|n| (n, "agents"));
+        let mail = ["GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"].map(|n| (n, "agents@localhost"));
+        let git = who.into_iter().chain(mail).fold(self.git.clone(), |git, (name, value)| git.env(name, value));
+        let commit = |tree: &str, parents: &[&str], message: &str| {
+            let mut args = vec!["commit-tree", tree, "-m", message];
+            parents.iter().for_each(|p| args.extend(["-p", *p]));
+            git.run(&args)
+        };
+        let reference = preserved_ref(self.session);
+        let earlier = self.maybe(&["rev-parse", "--verify", "--quiet", &reference])?;
+        let staged = staged.map(|tree| commit(tree, &tip.into_iter().collect::<Vec<_>>(), "What was staged")).transpose()?;
+        let parents: Vec<&str> = [tip, staged.as_deref(), earlier.as_deref()].into_iter().flatten().collect();
+        let kept = commit(tree, &parents, &format!("Uncommitted work of session {}", self.session))?;
+        git.run(&["update-ref", "--create-reflog", &reference, &kept])?;
+        Ok(kept)
+    }
+}
+
+/// Links files of the project into a new worktree. Nothing is linked that lies elsewhere, and nothing written through a link.
+pub(crate) fn link(project: &Path, folder: &Path, links: &[String]) -> Result<()> {
+    let within = |path: &Path, root: &Path, what: &str| -> Result<()> {
+        let (path, root) = (fs::canonical(path)?, fs::canonical(root)?);
+        if path.starts_with(&root) {
+            Ok(())
+        } else {
+            Err(Error::failed(format!("{what} leads to {}, out of {}", path.display(), root.display())))
+        }
+    };
+    for name in links {
+        let (source, goal) = (project.join(name), folder.join(name));
+        if !fs::exists(&source) {
+            return Err(Error::failed(format!("symlinks: {} is not there", source.display()))
+                .hint("make it, or take it out of `symlinks` below [worktree] in agents.toml"));
+        }
+        within(&source, project, &format!("symlinks: {name}"))?;
+        if let Some(above) = goal.parent() {
+            let there = above.ancestors().find(|a| fs::exists(a)).unwrap_or(folder);
+            within(there, folder, &format!("symlinks: the folder of {name}"))?;
+            fs::create_dirs(above)?;
+            within(above, folder, &format!("symlinks: the folder of {name}"))?;
+        }
+        match fs::look(&goal)? {
+            fs::Found::Nothing => fs::symlink(&source.to_string_lossy(), &goal)?,
+            _ => {
+                return Err(Error::failed(format!("symlinks: {name} is there already, as git tracks it"))
+                    .hint("a tracked file needs no link: take it out of `symlinks` below [worktree] in agents.toml"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the branch of a session's worktree is to come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Branch {
+    pub name: String,
+    /// It is there already, because the operator named it.
+    pub exists: bool,
+}
+
+impl Branch {
+    /// As named, or made from the issue or the id. One that exists is taken only if it was named.
+    pub fn choose(repository: &Repository, named: Option<&str>, issue: Option<&str>) -> Result<Option<Branch>> {
+        let name = named.map(str::to_owned).or_else(|| issue.map(|i| format!("feat/{i}")));
+        let Some(name) = name else { return Ok(None) };
+        if !crate::model::name::is_branch(&name) {
+            let what = if named.is_some() { "--branch" } else { "--issue" };
+            return Err(Error::usage(format!("{what}: {name:?} is no branch's name that git would take"))
+                .hint("use letters, digits, `.`, `_`, `-` and `/`"));
+        }
+        let exists = repository.branch(&name)?.is_some();
+        if exists && named.is_none() {
+            return Err(Error::failed(format!("the branch {name} exists already"))
+                .hint(format!("agents spawn --issue {} --branch {name}   goes on with it", issue.unwrap_or_default()))
+                .hint("`agents list` and `agents list --archived` say whose it is"));
+        }
+        Ok(Some(Branch { name, exists }))
+    }
+}
+
+/// The metadata of a worktree's end.
+pub(crate) fn note(meta: &mut super::meta::Meta, work: &Work) {
+    let pairs = [(session::TIP, &work.tip), (session::BRANCH, &work.branch), (session::PRESERVED, &work.preserved)];
+    for (key, value) in pairs {
+        if let Some(value) = value {
+            meta.set(key, value.clone());
+        }
+    }
+}
