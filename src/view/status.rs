@@ -206,11 +206,15 @@ pub fn moment(then: Timestamp) -> String {
 }
 
 #[cfg(test)]
+#[path = "status_tests.rs"]
+mod every_state;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::observe::report::{EngineReport, PinReport};
 
-    fn project(name: &str, state: ProjectState, agents: Vec<AgentStatus>) -> ProjectReport {
+    pub fn project(name: &str, state: ProjectState, agents: Vec<AgentStatus>) -> ProjectReport {
         ProjectReport {
             name: name.into(),
             location: format!("/srv/{name}"),

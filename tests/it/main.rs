@@ -5,6 +5,7 @@ mod attacks;
 mod build;
 mod create;
 mod drive;
+mod frozen;
 mod home;
 mod join;
 mod kill;
