@@ -19,9 +19,13 @@ const DEADLINE: Duration = Duration::from_secs(60);
 fn folder_of(program: &str) -> Option<PathBuf> {
     let given = std::env::var_os("AGENTS_TEST_PROGRAMS").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = given.into_iter().chain(std::env::split_paths(&path)).find(|f| f.join(program).is_file());
+    let found = given.into_iter().chain(std::env::split_paths(&path)).find(|f| {
+        // One that was installed by halves is there and does not run.
+        let version = Command::new(f.join(program)).arg("--version").env("HOME", "/nonexistent").stderr(Stdio::null()).output();
+        version.is_ok_and(|v| v.status.success())
+    });
     if found.is_none() {
-        println!("skipped: {program} is neither in $AGENTS_TEST_PROGRAMS nor on PATH");
+        println!("skipped: a {program} that runs is neither in $AGENTS_TEST_PROGRAMS nor on PATH");
     }
     found
 }
