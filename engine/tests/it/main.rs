@@ -18,4 +18,5 @@ mod service;
 mod sessions;
 mod show;
 mod steps;
+mod strangers;
 mod upgrade;

@@ -1,0 +1,252 @@
+//! Another user of the machine, links in place of folders, noise on the sockets, and where a secret may stand.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::project::{TWO, TestProject, of};
+
+/// Who is nobody here.
+const STRANGER: u32 = 65_534;
+
+/// Only root can be two users at once.
+fn can_be_another(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: {test} needs root, to act as a second user");
+    }
+    root
+}
+
+fn each_below(folder: &Path, see: &mut impl FnMut(&Path)) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        see(&path);
+        if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+            each_below(&path, see);
+        }
+    }
+}
+
+fn sockets(project: &TestProject) -> Vec<PathBuf> {
+    let mut found = vec![];
+    each_below(&project.root().join("run"), &mut |path| {
+        if path.symlink_metadata().unwrap().file_type().is_socket() {
+            found.push(path.to_path_buf());
+        }
+    });
+    assert!(found.len() >= 3, "a watchdog and two hosts listen: {found:?}");
+    found
+}
+
+/// Connects, as this user, and says what happens: refused at the door, hung up on without a word, or kept.
+fn knock(socket: &Path, user: u32) -> &'static str {
+    let socket = socket.to_path_buf();
+    // Of this thread alone: the system knows users by thread.
+    let knock = move || {
+        let user = rustix::process::Uid::from_raw(user);
+        rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+        let mut stream = match UnixStream::connect(socket) {
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => return "refused",
+            stream => stream.unwrap(),
+        };
+        let patience = if user.is_root() { Duration::from_millis(300) } else { Duration::from_secs(20) };
+        stream.set_read_timeout(Some(patience)).unwrap();
+        match stream.read(&mut [0]) {
+            Ok(0) => "hung up",
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => "hung up",
+            Err(e) if e.kind() == ErrorKind::WouldBlock => "kept",
+            other => panic!("{other:?}"),
+        }
+    };
+    std::thread::spawn(knock).join().unwrap()
+}
+
+#[test]
+fn another_user_gets_no_word_out_of_a_socket_even_if_it_is_left_open() {
+    if !can_be_another("another_user_gets_no_word_out_of_a_socket_even_if_it_is_left_open") {
+        return;
+    }
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let before = (project.pid("lead"), project.pid("tester"));
+    let sockets = sockets(&project);
+    for socket in &sockets {
+        assert_eq!(knock(socket, STRANGER), "refused", "{}", socket.display());
+    }
+    // Now as if nothing but the look at the peer stood in the way.
+    let root = project.root().to_path_buf();
+    let open = |mode: u32| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(&root, open(0o755)).unwrap();
+    each_below(&root.join("run"), &mut |path| std::fs::set_permissions(path, open(0o777)).unwrap());
+    std::fs::set_permissions(root.join("run"), open(0o755)).unwrap();
+    for socket in &sockets {
+        assert_eq!(knock(socket, STRANGER), "hung up", "{}", socket.display());
+        // The same knock by ourselves is let in, so it is the user that made the difference.
+        assert_eq!(knock(socket, 0), "kept", "{}", socket.display());
+    }
+    assert_eq!((project.pid("lead"), project.pid("tester")), before);
+}
+
+/// Tries `up` with each folder as `spoil` leaves it; it must be refused with these words and start nothing.
+#[track_caller]
+fn refused(spoil: impl Fn(&Path), words: &str) {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    project.run(&["down"]).ok();
+    let (data, run) = (project.data(), project.root().join("run/agents"));
+    let runtime = std::fs::read_dir(&run).unwrap().flatten().map(|e| e.path()).find(|p| p.is_dir()).expect("a runtime folder");
+    for folder in [data.clone(), data.join("sessions"), data.join("launch"), data.join("logs"), runtime, run] {
+        let aside = project.root().join("aside");
+        std::fs::rename(&folder, &aside).unwrap();
+        spoil(&folder);
+        let up = project.run(&["up"]);
+        assert!(up.code == 1 && up.stderr.contains(words), "{}: {up:#?}", folder.display());
+        assert!(up.stderr.contains(&*folder.to_string_lossy()), "it is named: {up:#?}");
+        assert_eq!(project.processes(), Vec::<i32>::new(), "{}", folder.display());
+        if folder.is_symlink() {
+            std::fs::remove_file(&folder).unwrap();
+        } else {
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
+        std::fs::rename(&aside, &folder).unwrap();
+    }
+    project.run(&["up"]).ok();
+}
+
+#[test]
+fn a_folder_that_another_user_made_first_is_not_used() {
+    if !can_be_another("a_folder_that_another_user_made_first_is_not_used") {
+        return;
+    }
+    let theirs = |folder: &Path| {
+        std::fs::create_dir(folder).unwrap();
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+        chown(folder, Some(STRANGER), Some(STRANGER)).unwrap();
+    };
+    refused(theirs, &format!("belongs to user {STRANGER}"));
+}
+
+#[test]
+fn a_link_in_place_of_a_folder_is_not_followed() {
+    // One that leads somewhere, and one that leads nowhere.
+    let elsewhere = tempfile::tempdir().unwrap();
+    refused(|folder| symlink(elsewhere.path(), folder).unwrap(), "is a symlink");
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0, "nothing is written through it");
+    let nowhere = elsewhere.path().join("nowhere");
+    refused(|folder| symlink(&nowhere, folder).unwrap(), "is a symlink");
+    assert!(!nowhere.exists());
+}
+
+#[test]
+fn agents_toml_may_be_a_link_and_a_dangling_one_is_told() {
+    let project = TestProject::new(TWO);
+    let (file, real) = (project.folder.join("agents.toml"), project.root().join("real.toml"));
+    std::fs::rename(&file, &real).unwrap();
+    symlink(&real, &file).unwrap();
+    project.run(&["up"]).ok();
+    project.run(&["down"]).ok();
+    assert!(file.is_symlink());
+    std::fs::remove_file(&real).unwrap();
+    let up = project.run(&["up"]);
+    assert!(up.code != 0 && up.stderr.contains("agents.toml"), "{up:?}");
+}
+
+#[test]
+fn a_secret_of_an_agents_env_stands_where_a_restart_needs_it_and_nowhere_else() {
+    const CANARY: &str = "canary-7f3a-do-not-tell";
+    let project = TestProject::new(&TWO.replace("[agent.lead]", &format!("[agent.lead]\nenv = {{ KEY = \"{CANARY}\" }}")));
+    let mut told = vec![];
+    for verb in [
+        &["up"][..],
+        &["status", "--json"],
+        &["status"],
+        &["info", "--json"],
+        &["why", "lead"],
+        &["send", "lead", "hello"],
+        &["logs", "lead"],
+        &["capture", "lead"],
+        &["check"],
+        &["up", "lead"],
+        &["restart", "lead"],
+        &["status", "--json"],
+    ] {
+        let said = project.run(verb).ok();
+        told.push(format!("{verb:?}: {}{}", said.stdout, said.stderr));
+    }
+    let environ = std::fs::read(format!("/proc/{}/environ", project.pid("lead"))).unwrap();
+    assert!(String::from_utf8_lossy(&environ).contains(CANARY), "the agent has it");
+    for pid in project.processes() {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&line).contains(CANARY), "{pid}: {}", String::from_utf8_lossy(&line));
+    }
+    project.run(&["down"]).ok();
+    for text in told {
+        assert!(!text.contains(CANARY), "{text}");
+    }
+    let (mut holders, launches) = (vec![], project.data().join("launch"));
+    each_below(project.root(), &mut |path| {
+        let bytes = if path.is_file() { std::fs::read(path).unwrap() } else { vec![] };
+        if bytes.windows(CANARY.len()).any(|w| w == CANARY.as_bytes()) {
+            holders.push(path.to_path_buf());
+        }
+    });
+    assert!(holders.contains(&launches.join("int-1.json")), "the search finds what is there: {holders:?}");
+    for path in holders.iter().filter(|path| **path != project.folder.join("agents.toml")) {
+        assert!(path.parent() == Some(&launches), "{}", path.display());
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600, "{}", path.display());
+    }
+    assert_eq!(launches.metadata().unwrap().mode() & 0o777, 0o700);
+}
+
+/// What a fuzzer would say: noise, huge lengths, halves of frames. Repeated exactly by its seed.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut bytes = match seed % 4 {
+        0 => vec![0xff; 4],
+        1 => vec![0, 0, 0, 1],
+        2 => vec![16, 0, 0, 0],
+        _ => vec![],
+    };
+    bytes.extend((0..next() % 4096).map(|_| next() as u8));
+    bytes
+}
+
+#[test]
+fn noise_on_the_sockets_disturbs_no_agent() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let state = || (project.pid("lead"), project.pid("tester"), project.host("int-1"), project.host("int-2"), project.status()["watchdog"].clone());
+    let before = state();
+    for socket in sockets(&project) {
+        for seed in 0..300 {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+            match stream.write_all(&noise(seed)) {
+                Err(e) if !matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => panic!("seed {seed}: {e}"),
+                _ => {}
+            }
+            // Some hang up at once, some wait for the answer, if there is one.
+            if seed % 3 == 0 {
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                let ended = stream.read_to_end(&mut vec![]);
+                assert!(!matches!(&ended, Err(e) if e.kind() == ErrorKind::WouldBlock), "seed {seed}: neither answered nor hung up");
+            }
+        }
+        // Many that say nothing and stay.
+        let idle: Vec<_> = (0..300).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+        assert_eq!(of(&project.status(), "lead")["state"], "up");
+        drop(idle);
+    }
+    assert_eq!(state(), before);
+    project.run(&["send", "lead", "still here"]).ok();
+}
