@@ -224,7 +224,8 @@ fn noise(seed: u64) -> Vec<u8> {
 fn noise_on_the_sockets_disturbs_no_agent() {
     let project = TestProject::new(TWO);
     project.run(&["up"]).ok();
-    let state = || (project.pid("lead"), project.pid("tester"), project.host("int-1"), project.host("int-2"), project.status()["watchdog"].clone());
+    let state =
+        || (project.pid("lead"), project.pid("tester"), project.host("int-1"), project.host("int-2"), project.status()["watchdog"].clone());
     let before = state();
     for socket in sockets(&project) {
         for seed in 0..300 {
