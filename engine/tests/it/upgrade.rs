@@ -196,6 +196,38 @@ fn upgrades_under_load(engines: &Engines, rounds: usize) {
     );
 }
 
+/// Takes minutes: `cargo test -p agents --test it -- --ignored really_built`.
+#[test]
+#[ignore = "compiles the engine a second time"]
+fn engines_that_were_really_built_apart_take_over_from_each_other() {
+    let mut engines = Engines::new();
+    let source = engines._folder.path().join("source");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for part in ["src", "Cargo.toml", "build.rs"] {
+        std::fs::create_dir_all(&source).unwrap();
+        let mut copy = Command::new("cp");
+        copy.arg("-r").args([here.join(part), source.join(part)]);
+        said(copy).ok();
+    }
+    let manifest = std::fs::read_to_string(source.join("Cargo.toml")).unwrap();
+    let version = |version: &str| format!("name = \"agents\"\nversion = {version:?}\n");
+    assert!(manifest.contains(&version(OWN)));
+    // Optimised, so that it is other code through and through.
+    let profile = "\n[workspace]\n[profile.dev]\nopt-level = 1\ndebug = false\n";
+    std::fs::write(source.join("Cargo.toml"), manifest.replace(&version(OWN), &version(OTHER)) + profile).unwrap();
+    std::fs::write(
+        source.join("Cargo.lock"),
+        std::fs::read_to_string(here.join("Cargo.lock")).unwrap().replace(&version(OWN), &version(OTHER)),
+    )
+    .unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--offline", "--bin", "agents"]).current_dir(&source).env("CARGO_TARGET_DIR", source.join("target"));
+    said(cargo).ok();
+    engines.other = source.join("target/debug/agents");
+    assert_eq!(said_by(&engines.other, &["--version"]), format!("agents {OTHER}\n"));
+    upgrades_under_load(&engines, 100);
+}
+
 /// `UPGRADES=100` for the long form.
 #[test]
 fn not_a_byte_is_lost_while_engines_take_over_from_each_other() {

@@ -64,6 +64,8 @@ pub(in crate::drive) fn main(layout: Layout, id: &str, record: i32) -> Result<()
     host.collect_children();
     host.notice_ends();
     host.watch_cause();
+    // It may have been about to look.
+    host.search.agent_stirred(host.launch.find.is_some());
     host.work();
     host.live(&lock, &listener, &signals)
 }
