@@ -80,6 +80,8 @@ impl Watchdog {
         let reason = match (program, &self.upgrade) {
             (None, _) => "the request came without a program".to_owned(),
             (Some(_), Some(_)) => "another upgrade is under way".to_owned(),
+            // Whose turn it is would be forgotten.
+            (Some(_), None) if self.turns.is_some() => "sessions are still being brought back after a boot".to_owned(),
             (Some(program), None) => match self.role().try_out(&program, &self.hand_over((0, 0), &mut Kept::default())) {
                 Ok(trial) => {
                     self.clients[i].upgrading = true;
