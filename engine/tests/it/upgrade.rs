@@ -334,7 +334,8 @@ fn a_program_that_dies_as_it_takes_over_costs_no_agent() {
     assert_eq!([project.pid("lead"), project.pid("tester")], pids);
 }
 
-/// System calls of a daemon that hands over and takes over, and up to which occurrence of each it is killed.
+/// System calls of a daemon that hands over and takes over, and up to which occurrence of each it is killed: at the first and the last, with `SWEEP=all`
+/// at every one.
 const CALLS: &[(&str, usize)] = &[
     ("execve,?execveat", 2),
     ("memfd_create", 3),
@@ -378,8 +379,9 @@ fn killed_at_every_step(pick: impl Fn(&TestProject, &serde_json::Value) -> i32) 
             }
             doubled
         });
+        let all = std::env::var("SWEEP").is_ok_and(|v| v == "all");
         for (call, most) in CALLS {
-            for nth in 1..=*most {
+            for nth in (1..=*most).filter(|nth| all || *nth == 1 || nth == most) {
                 let status = all_up(&project, 2);
                 let Some(strace) = Strace::follow(pick(&project, &status), call, nth) else {
                     println!("skipped: strace is not installed or may not follow processes");
