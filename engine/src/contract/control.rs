@@ -34,6 +34,8 @@ pub enum ToHost {
     Stop,
     /// End the agent and start it anew. Answer: `Report` when it runs or has failed.
     Restart,
+    /// Many sessions die at the same time: one that waits for its next start waits at least so long from now. No answer.
+    Slow { wait_ms: u64, why: String },
     /// Answer: `Report`.
     Status,
     /// Become the program whose open file comes along. Answer: `Upgraded` by that program, or `NotUpgraded`.

@@ -26,6 +26,19 @@ pub const RESTORE_AT_ONCE: usize = 4;
 /// A session that was brought back after a boot and says nothing makes room for the next after this.
 pub const RESTORE_PATIENCE: Duration = Duration::from_secs(3);
 
+/// Repeated deaths within this time belong together.
+pub const STORM_WINDOW: Duration = Duration::from_secs(60);
+/// Fewer sessions than this that die again and again are ill by themselves.
+pub const STORM_SESSIONS_MIN: usize = 3;
+/// One in so many of a project's sessions has to be among them.
+pub const STORM_SHARE: usize = 4;
+/// The first common pause; short, as the cause may be gone already.
+pub const STORM_PAUSE_MIN: Duration = Duration::from_secs(5);
+/// Pauses double up to this: so long after the end of an outage the last try may come.
+pub const STORM_PAUSE_MAX: Duration = Duration::from_secs(300);
+/// They come back one after the other: what they all need is scarce.
+pub const STORM_STEP: Duration = Duration::from_millis(250);
+
 /// A host that dies is replaced at once; the second time within [`HOST_WINDOW`] after this, then doubling: a host that cannot live must not
 /// take the machine with it.
 pub const HOST_BACKOFF_MIN: Duration = Duration::from_millis(20);

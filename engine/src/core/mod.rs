@@ -4,6 +4,7 @@ pub mod cause;
 pub mod limits;
 pub mod restart;
 pub mod session;
+pub mod storm;
 pub mod turns;
 pub mod watch;
 pub mod when;

@@ -45,6 +45,11 @@ impl Deaths {
         self.0.clear();
     }
 
+    /// The last death was not its own fault.
+    pub fn forgive(&mut self) {
+        self.0.pop_back();
+    }
+
     /// Something died `now` after it `ran` so long. `jitter` from 0 to 1 spreads the delays, so that many who die together do not come back together.
     /// `slower`: the delay is one doubling further than it would be.
     pub fn died(&mut self, now: Duration, ran: Duration, policy: &Policy, slower: bool, jitter: f64) -> Next {

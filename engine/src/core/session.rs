@@ -89,6 +89,11 @@ pub enum Event {
     Stop,
     /// The operator: end it if it runs, and start it anew.
     Restart,
+    /// Many others die at the same time: not to be started before this.
+    Slow {
+        until: Duration,
+        why: String,
+    },
     /// The deadline has come.
     Wake,
 }
@@ -291,6 +296,7 @@ impl Session {
             },
             Event::Stop => self.stop(now),
             Event::Restart => self.restart(now),
+            Event::Slow { until, why } => self.slow(now, until, &why),
             Event::Wake => match &mut self.phase {
                 Phase::Backoff { until, .. } | Phase::Limited { until, .. } if *until <= now => self.end(now, Then::Start, LEFTOVER_GRACE),
                 Phase::Ending { kill_at, .. } if kill_at.is_some_and(|t| t <= now) => {
@@ -349,6 +355,27 @@ impl Session {
                 actions.insert(0, Action::Announce);
                 actions
             }
+        }
+    }
+
+    /// Waits longer, but never longer than its own longest delay; and that it died counts for nothing.
+    fn slow(&mut self, now: Duration, later: Duration, why: &str) -> Vec<Action> {
+        let later = later.min(now + self.policy.backoff_max);
+        match &mut self.phase {
+            Phase::Backoff { until, reason } if *until < later => {
+                *until = later;
+                *reason = format!("{why}; {reason}");
+                self.deaths.forgive();
+                vec![Action::Announce]
+            }
+            Phase::Backoff { .. }
+            | Phase::Down
+            | Phase::Starting
+            | Phase::Up { .. }
+            | Phase::Limited { .. }
+            | Phase::Ending { .. }
+            | Phase::Failing { .. }
+            | Phase::Exited { .. } => vec![],
         }
     }
 
@@ -477,6 +504,19 @@ mod tests {
         assert_eq!(session.step(until - Duration::from_secs(1), Event::Wake, 0.5), []);
         assert_eq!(session.step(until, Event::Wake, 0.5), [Action::Terminate]);
         assert_eq!(session.step(until, Event::Clear, 0.5), [Action::Spawn]);
+    }
+
+    #[test]
+    fn only_one_that_waits_can_be_made_to_wait_longer() {
+        let now = Duration::from_secs(1000);
+        let slow = Event::Slow { until: now + Duration::from_secs(60), why: "storm".into() };
+        let mut session = Session { policy: Policy { backoff_max: Duration::from_secs(30), ..POLICY }, ..fresh() };
+        session.phase = Phase::Up { since: now };
+        assert_eq!(session.step(now, slow.clone(), 0.5), []);
+        assert_eq!(dies(&mut session, now, Remedy::Slower), [Action::Announce]);
+        assert_eq!(session.step(now, slow.clone(), 0.5), [Action::Announce]);
+        assert_eq!(session.phase, Phase::Backoff { until: now + Duration::from_secs(30), reason: "storm; x".into() });
+        assert_eq!((session.deaths.record().count(), session.step(now, slow, 0.5)), (0, vec![]));
     }
 
     #[test]

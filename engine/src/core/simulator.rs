@@ -251,7 +251,7 @@ impl World {
     fn fault(&mut self) {
         let names = self.names();
         let name = names[self.random.below(names.len() as u64) as usize].clone();
-        match self.random.below(8) {
+        match self.random.below(9) {
             0 | 1 => {
                 let place = self.places.get_mut(&name).unwrap();
                 if place.agents > 0 {
@@ -283,6 +283,12 @@ impl World {
             5 => {
                 let up = self.random.one_in(2);
                 self.command(&name, up);
+            }
+            7 => {
+                let until = self.now + Duration::from_secs(self.random.below(100));
+                if let Some((host, _)) = self.places[&name].host {
+                    self.later(Due::Host(name, host, session::Event::Slow { until, why: "storm".into() }));
+                }
             }
             6 => {
                 if let Some((host, _)) = self.places[&name].host {

@@ -4,6 +4,7 @@
 
 mod boot;
 pub(super) mod handover;
+mod storm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +19,7 @@ use crate::contract::layout::Layout;
 use crate::contract::records::Event as Record;
 use crate::contract::status::{Activity, AgentStatus, Daemon, EngineStatus, State, TaskCounts};
 use crate::core::limits;
+use crate::core::storm::Storm;
 use crate::core::turns::Turns;
 use crate::core::watch::{Action, Event, Host, Watch};
 use crate::error::{Error, Result};
@@ -68,6 +70,9 @@ struct Watchdog {
     upgrade: Option<Upgrade>,
     /// After a boot: whose turn it is to come back.
     turns: Option<Turns>,
+    storm: Storm,
+    /// What hosts are to be told of it.
+    slowed: Vec<(String, ToHost)>,
 }
 
 /// The watchdog's whole life. Descriptor 3 is its lock, 4 its listening socket.
@@ -107,6 +112,8 @@ impl Watchdog {
             changed: false,
             upgrade: None,
             turns: None,
+            storm: Storm::default(),
+            slowed: vec![],
         }
     }
 
@@ -131,7 +138,7 @@ impl Watchdog {
         asked.extend(self.upgrade.iter().filter_map(Upgrade::fd).map(|fd| (fd, PollFlags::IN)));
         let due = self.upgrade.as_ref().map(Upgrade::deadline);
         let turns = self.turns.as_ref().and_then(Turns::next_deadline);
-        let ready = wait(&asked, [self.watch.next_deadline(), due, turns].into_iter().flatten().min())?;
+        let ready = wait(&asked, [self.watch.next_deadline(), due, turns, self.storm.next_deadline()].into_iter().flatten().min())?;
         drop(asked);
 
         for (session, ready) in links.iter().zip(&ready[1..]) {
@@ -155,6 +162,7 @@ impl Watchdog {
             self.actions.extend(self.watch.step(monotonic(), "", Event::Wake, jitter()));
         }
         self.take_turns();
+        self.look_at_storm();
         self.work();
         self.tell();
         let anybody = !self.clients.is_empty() || !self.watch.is_idle();
@@ -339,6 +347,7 @@ impl Watchdog {
         if held && !link.restarting {
             self.keep_verdict(session, &status);
         }
+        self.notice_death(session, &status);
         if let Some(link) = self.links.get_mut(session) {
             link.status = status;
         }

@@ -37,12 +37,15 @@ fn rotate(layout: &Layout, bytes_max: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The last `n` events, oldest first; only one session's where one is named. Lines that are torn or not understood are left out.
+/// Events of the project that concern each of its sessions.
+const OF_ALL: &[&str] = &["boot", "storm", "calm"];
+
+/// The last `n` events, oldest first; where a session is named, its own and those that concern all. Lines that are torn or not understood are left out.
 pub(crate) fn tail(layout: &Layout, session: Option<&str>, n: usize) -> Vec<Event> {
     let mut newest_first = vec![];
     for path in [layout.events(), older(layout)] {
         let text = fs::read(&path).unwrap_or_default();
-        let events = text.rsplit(|b| *b == b'\n').filter_map(parse).filter(|e| session.is_none_or(|s| e.session == s));
+        let events = text.rsplit(|b| *b == b'\n').filter_map(parse).filter(|e| session.is_none_or(|s| concerns(e, s)));
         newest_first.extend(events.take(n - newest_first.len()));
         if newest_first.len() == n {
             break;
@@ -50,6 +53,10 @@ pub(crate) fn tail(layout: &Layout, session: Option<&str>, n: usize) -> Vec<Even
     }
     newest_first.reverse();
     newest_first
+}
+
+fn concerns(event: &Event, session: &str) -> bool {
+    event.session == session || (event.session.is_empty() && OF_ALL.contains(&event.what.as_str()))
 }
 
 /// A line; where a torn one was continued by the next writer, the part that is whole.

@@ -19,4 +19,5 @@ mod sessions;
 mod show;
 mod steps;
 mod strangers;
+mod storm;
 mod upgrade;

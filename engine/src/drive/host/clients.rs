@@ -279,6 +279,9 @@ impl Host {
                 self.clients.all[i].awaits_rest = true;
                 self.events.push_back(Event::Restart);
             }
+            ToHost::Slow { wait_ms, why } => {
+                self.events.push_back(Event::Slow { until: monotonic() + Duration::from_millis(wait_ms), why });
+            }
             ToHost::Upgrade => self.begin_upgrade(id, frame.fds.into_iter().next()),
             ToHost::Status => {
                 let message = FromHost::Report { status: Box::new(self.status()), run: Box::new(self.run_record()) };

@@ -419,6 +419,7 @@ impl Host {
             Event::Start
             | Event::Stay { .. }
             | Event::Limited { .. }
+            | Event::Slow { .. }
             | Event::Spawned
             | Event::Clear
             | Event::Stop
