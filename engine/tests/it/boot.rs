@@ -1,6 +1,6 @@
 //! The machine goes down in the middle of work and comes up again: every wanted session comes back once, in its conversation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::project::{Lines, TestProject, of};
 
@@ -31,10 +31,17 @@ fn starts(project: &TestProject, count: usize) -> Vec<[String; 4]> {
 
 /// All ends at once; what a boot forgets is forgotten, and what was noted is of another boot.
 fn boot(project: &TestProject) {
+    // Stopped before they are killed, so that nobody sees another die and acts on it.
+    let mut stopped = BTreeSet::new();
+    while project.processes().into_iter().filter(|pid| stopped.insert(*pid)).map(stop).count() > 0 {}
     project.kill_all();
     std::fs::remove_dir_all(project.root().join("run")).unwrap();
     std::fs::create_dir(project.root().join("run")).unwrap();
     std::fs::write(project.data().join("boot"), "00000000-0000-0000-0000-000000000000\n").unwrap();
+}
+
+fn stop(pid: i32) {
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::STOP);
 }
 
 fn conversations(starts: &[[String; 4]]) -> BTreeMap<&str, &str> {
