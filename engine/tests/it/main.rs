@@ -18,6 +18,6 @@ mod service;
 mod sessions;
 mod show;
 mod steps;
-mod strangers;
 mod storm;
+mod strangers;
 mod upgrade;
