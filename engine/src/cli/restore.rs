@@ -11,7 +11,7 @@ use crate::os::lock::Lock;
 use crate::store::instance;
 use crate::store::meta::{Meta, STARTED_AT};
 use crate::store::project::Project;
-use crate::store::session::{self, BRANCH, BRANCH_MADE, ENDED_AT, PRESERVED, TIP, WORKTREE};
+use crate::store::session::{self, BRANCH, BRANCH_MADE, ENDED_AT, PRESERVED, STAYS, TIP, UNDERWAY, WORKTREE};
 use crate::store::worktree::Repository;
 
 /// Bring an archived session back: its worktree from its branch, its uncommitted work, its conversation
@@ -42,14 +42,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let lock = operation(layout, id)?;
     let mut meta = {
         let _lock = changing(layout, "restore")?;
-        if let Some(archived) = session::archive_list(layout)?.0.iter().find(|m| m.session == *id)
-            && project.agent(&archived.agent).is_none()
-        {
-            return Err(sessions::undeclared(archived));
+        if let Some(archived) = session::archive_list(layout)?.0.iter().find(|m| m.session == *id) {
+            check(&project, archived)?;
         }
         session::unarchive(layout, id)?
     };
-    let ended_at = meta.other.remove(ENDED_AT);
+    let archived = meta.clone();
+    meta.other.remove(ENDED_AT);
     match steps(&project, &mut meta, &lock) {
         Ok(status) => {
             sessions::record(layout, id, "restored", "by command");
@@ -58,15 +57,30 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         }
         Err(error) => {
             let error = error.of(format!("session {id}"));
-            if let Some(at) = ended_at {
-                meta.set(ENDED_AT, at);
-            }
+            // Once it was launched, its agent may have done something.
+            let meta = if meta.key(UNDERWAY).is_some() { archived } else { meta };
             Err(match finish_kill(&project.folder, &project.config.worktree.symlinks, layout, meta, &lock) {
                 Ok(_) => error.hint("it is archived as before"),
                 Err(undo) => error.because(format!("and it could not be archived again: {undo}")),
             })
         }
     }
+}
+
+/// What speaks against it, before anything is changed.
+fn check(project: &Project, archived: &Meta) -> Result<()> {
+    if project.agent(&archived.agent).is_none() {
+        return Err(sessions::undeclared(archived));
+    }
+    let path = project.layout.worktree(&archived.session);
+    // Only what had to stay there when the session was ended is its own.
+    let is_own = || Ok::<_, Error>(archived.key(STAYS).is_some() && Repository::around(&project.folder)?.has(&path));
+    if archived.has_worktree() && fs::look(&path)? != fs::Found::Nothing && !is_own()? {
+        return Err(
+            Error::failed(format!("{} is in the way, and is not its worktree", path.display())).hint("look what it is, and move it away")
+        );
+    }
+    Ok(())
 }
 
 fn steps(project: &Project, meta: &mut Meta, lock: &Lock) -> Result<AgentStatus> {
@@ -88,10 +102,6 @@ fn worktree(project: &Project, meta: &mut Meta, lock: &Lock) -> Result<()> {
     let repository = Repository::around(&project.folder)?;
     meta.set(WORKTREE, path.display().to_string());
     if fs::look(&path)? != fs::Found::Nothing {
-        if !repository.has(&path) {
-            return Err(Error::failed(format!("{} is in the way, and is no worktree of {}", path.display(), repository.root.display()))
-                .hint("look what it is, and move it away"));
-        }
         // It had to stay when the session was ended, with all in it.
         return Ok(());
     }

@@ -13,9 +13,10 @@ use crate::os::lock::Lock;
 use crate::os::process::{Run, run_holding};
 use crate::os::socket::Stream;
 use crate::os::{clock, env, fs};
+use crate::store::boot::{self, Boot};
 use crate::store::meta::{self, Meta, STARTED_AT, Wanted};
 use crate::store::project::Project;
-use crate::store::session::{self, BASE, BRANCH, BRANCH_MADE, ENDED_AT, ISSUE, PRESERVED, UNDERWAY};
+use crate::store::session::{self, BASE, BRANCH, BRANCH_MADE, ENDED_AT, ISSUE, PRESERVED, STAYS, UNDERWAY};
 use crate::store::worktree::{self, Repository, preserved_ref};
 use crate::store::{self, events};
 
@@ -150,21 +151,7 @@ pub(super) fn finish_kill(project_folder: &Path, links: &[String], layout: &Layo
     let id = meta.session.clone();
     stop(layout, &mut meta)?;
     if meta.has_worktree() {
-        let path = layout.worktree(&id);
-        let repository = Repository::around(project_folder)?;
-        let links: Vec<String> =
-            links.iter().map(|l| repository.inside.join(l)).filter(|l| is_link(&path.join(l))).map(|l| l.display().to_string()).collect();
-        let work = repository.preserve(&id, &path, &links, &layout.runtime.join(format!("{id}.index")), lock)?;
-        worktree::note(&mut meta, &work);
-        // Before the worktree goes: a second try finds nothing in it any more.
-        meta::write(layout, &meta)?;
-        match &work.stays {
-            Some(why) => out::warn(&format!("{id}: its worktree stays in {}, as {why}", env::shorten(&path))),
-            None => repository.remove(&path, lock)?,
-        }
-        if let Some(commit) = &work.preserved {
-            out::say(format!("{id}: uncommitted work is kept as {} in {}", &commit[..12], preserved_ref(&id)));
-        }
+        put_away(project_folder, links, layout, &mut meta, lock)?;
     }
     fs::remove_file(&layout.launch(&id))?;
     fs::remove_file(&layout.launch(&id).with_extension("prompt"))?;
@@ -179,6 +166,36 @@ pub(super) fn finish_kill(project_folder: &Path, links: &[String], layout: &Layo
     forget(layout, &id);
     record(layout, &id, "archived", "ended by command");
     Ok(meta)
+}
+
+/// Keeps what the worktree holds, then takes it away if all of it could be kept.
+fn put_away(project_folder: &Path, links: &[String], layout: &Layout, meta: &mut Meta, lock: &Lock) -> Result<()> {
+    let id = meta.session.clone();
+    let path = layout.worktree(&id);
+    let repository = Repository::around(project_folder)?;
+    if meta.key(UNDERWAY) == Some("restore") {
+        // No agent has run in it yet: it holds less than what was kept when the session was ended, or is the one that had to stay.
+        return if meta.key(STAYS).is_some() { Ok(()) } else { repository.remove(&path) };
+    }
+    let links = linked(&repository, &path, links);
+    let work = repository.preserve(&id, &path, &links, &layout.runtime.join(format!("{id}.index")), lock)?;
+    worktree::note(meta, &work);
+    // Before the worktree goes: a second try finds nothing in it any more.
+    meta::write(layout, meta)?;
+    match &work.stays {
+        Some(why) => out::warn(&format!("{id}: its worktree stays in {}, as {why}", env::shorten(&path))),
+        None => repository.remove(&path)?,
+    }
+    if let Some(commit) = &work.preserved {
+        out::say(format!("{id}: uncommitted work is kept as {} in {}", &commit[..12], preserved_ref(&id)));
+    }
+    Ok(())
+}
+
+/// Which of the links that a worktree is furnished with are links still.
+fn linked(repository: &Repository, worktree: &Path, links: &[String]) -> Vec<String> {
+    let inside = links.iter().map(|l| repository.inside.join(l));
+    inside.filter(|l| is_link(&worktree.join(l))).map(|l| l.display().to_string()).collect()
 }
 
 fn is_link(path: &Path) -> bool {
@@ -200,14 +217,13 @@ pub(super) fn undo_spawn(project_folder: &Path, links: &[String], layout: &Layou
         let path = layout.worktree(&id);
         // An agent that had started may have left something; what is half made has nothing.
         if meta.key(STARTED_AT).is_some() {
-            let links: Vec<String> =
-                links.iter().map(|l| repository.inside.join(l).display().to_string()).filter(|l| is_link(&path.join(l))).collect();
+            let links = linked(&repository, &path, links);
             let work = repository.preserve(&id, &path, &links, &layout.runtime.join(format!("{id}.index")), lock)?;
             if let Some(commit) = &work.preserved {
                 out::say(format!("{id}: what it had written is kept as {} in {}", &commit[..12], preserved_ref(&id)));
             }
         }
-        repository.remove(&path, lock)?;
+        repository.remove(&path)?;
         if let (Some(branch), Some("yes")) = (meta.key(BRANCH), meta.key(BRANCH_MADE)) {
             repository.clear_branch_lock(branch)?;
             // With a commit of its own it is work, and stays.
@@ -229,15 +245,28 @@ pub(super) fn undo_spawn(project_folder: &Path, links: &[String], layout: &Layou
 
 /// Finishes or undoes what an interrupted command has left, and says which.
 pub(super) fn recover(project_folder: &Path, links: &[String], layout: &Layout) -> Result<()> {
-    let mut left = vec![];
+    let (mut left, mut unstarted) = (vec![], vec![]);
     {
         let _lock = changing(layout, "spawn")?;
+        // A watchdog that is started after a boot brings back what ran before it.
+        match boot::look(layout) {
+            Boot::Same => boot::finish(layout)?,
+            Boot::Other => drop(boot::begin(layout, &meta::list(layout)?)?),
+            Boot::Restoring => {}
+        }
+        session::sweep(layout)?;
         for id in session::empty(layout)? {
             if let Some(_lock) = Lock::try_take(&layout.operation_lock(&id))? {
                 fs::remove_file(&layout.session(&id))?;
             }
         }
-        for meta in meta::list(layout)?.into_iter().filter(|m| m.key(UNDERWAY).is_some()) {
+        for meta in meta::list(layout)?.into_iter().filter(|m| m.is_spawned() || m.key(UNDERWAY).is_some()) {
+            if meta.key(UNDERWAY).is_none() {
+                if is_unstarted(layout, &meta)? {
+                    unstarted.push(meta.session);
+                }
+                continue;
+            }
             // Read again, as its command may have ended it between the two looks.
             if let Some(lock) = Lock::try_take(&layout.operation_lock(&meta.session))?
                 && let Ok(meta) = meta::read(layout, &meta.session)
@@ -246,6 +275,9 @@ pub(super) fn recover(project_folder: &Path, links: &[String], layout: &Layout) 
                 left.push((meta, lock));
             }
         }
+    }
+    for id in unstarted {
+        ask::settle_one(layout, &id)?;
     }
     for (meta, lock) in left {
         let id = meta.session.clone();
@@ -260,6 +292,13 @@ pub(super) fn recover(project_folder: &Path, links: &[String], layout: &Layout) 
         }
     }
     Ok(())
+}
+
+/// Whether it is wanted and nobody starts it: its spawn was ended after the last step was written down and before it was done.
+fn is_unstarted(layout: &Layout, meta: &Meta) -> Result<bool> {
+    let is_wanted = meta.wanted == Wanted::Up && meta.status.is_empty();
+    let nobody = || Ok::<_, Error>(!held(layout, &meta.session) && Lock::try_take(&layout.operation_lock(&meta.session))?.is_some());
+    Ok(is_wanted && boot::look(layout) == Boot::Same && nobody()?)
 }
 
 /// What a list says of a session.

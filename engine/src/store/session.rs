@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::name::is_name;
 use crate::os::fs;
 use crate::os::lock::Lock;
+use crate::os::process::ProcessId;
 
 /// Who asked for the session: [`OPERATOR`], or another session's id. What has this key is no declared agent's own session.
 pub(crate) const SPAWNED_BY: &str = "spawnedBy";
@@ -27,6 +28,8 @@ pub(crate) const BASE: &str = "base";
 pub(crate) const TIP: &str = "tip";
 /// The commit that holds what was uncommitted when it was ended.
 pub(crate) const PRESERVED: &str = "preserved";
+/// Why its worktree was left where it is when it was ended.
+pub(crate) const STAYS: &str = "worktreeStays";
 pub(crate) const ISSUE: &str = "issue";
 /// What the operator calls it.
 pub(crate) const NAME: &str = "name";
@@ -96,6 +99,20 @@ pub(crate) fn reserve(layout: &Layout, prefix: &str, numbering: Numbering, fresh
         }
         fs::remove_file(&layout.session(&meta.session))?;
     }
+}
+
+/// Removes what writers that were killed left beside the files they were about to replace.
+pub(crate) fn sweep(layout: &Layout) -> Result<()> {
+    let above = |path: PathBuf| path.parent().map(PathBuf::from).unwrap_or_default();
+    for folder in [layout.sessions(), layout.archive(), above(layout.launch("any"))] {
+        for name in fs::list(&folder)? {
+            let pid = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp")).and_then(|n| n.rsplit('.').nth(1)?.parse().ok());
+            if pid.is_some_and(|pid| ProcessId::of(pid).is_none()) {
+                fs::remove_file(&folder.join(name))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Sessions' files that stay empty: their maker was ended before it wrote a word.

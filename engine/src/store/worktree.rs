@@ -88,11 +88,25 @@ impl Repository {
     /// Makes a worktree on a new branch that begins at `from`, or on one that is there. Git holds the lock until it has ended.
     pub fn add(&self, worktree: &Path, branch: &str, from: Option<&str>, lock: &Lock) -> Result<()> {
         let path = worktree.to_string_lossy();
-        let git = self.git().holding(lock);
-        match from {
-            Some(from) => git.run(&["worktree", "add", "--quiet", "--no-track", "-b", branch, "--", &path, from]).map(drop),
-            None => git.run(&["worktree", "add", "--quiet", "--", &path, branch]).map(drop),
+        // Absolute, so that what was half made can be told by its path.
+        let git = self.git().holding(lock).config("worktree.useRelativePaths=false");
+        {
+            // Git reads every worktree's folder on the way and dies of one that is half made, so this part is done one by one; it takes
+            // milliseconds, whatever the size of the repository.
+            let _registering = self.registering()?;
+            let add = ["worktree", "add", "--quiet", "--no-checkout"];
+            let (new, existing) = (["--no-track", "-b", branch, "--", &path], ["--", &path, branch]);
+            match from {
+                Some(from) => git.run(&[&add[..], &new[..], &[from]].concat())?,
+                None => git.run(&[&add[..], &existing[..]].concat())?,
+            };
         }
+        Git::at(worktree).holding(lock).run(&["checkout", "--quiet", "--force", "--no-recurse-submodules"]).map(drop)
+    }
+
+    /// Held while worktrees are added to what git knows, or taken from it.
+    fn registering(&self) -> Result<Lock> {
+        Ok(Lock::wait(&self.common.join("agents-worktrees.lock"))?)
     }
 
     /// Whether a commit is part of what another name means.
@@ -153,22 +167,34 @@ impl Repository {
         result
     }
 
-    /// Takes a worktree away, with what git keeps about it. What it held must have been kept before.
-    pub fn remove(&self, worktree: &Path, lock: &Lock) -> Result<()> {
-        let path = worktree.to_string_lossy();
+    /// Takes a worktree away, with what git keeps about it. What it held must have been kept before. Killed at any point, it can be repeated.
+    pub fn remove(&self, worktree: &Path) -> Result<()> {
+        let id = worktree.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let own = self.own_folder(worktree);
-        let told = self.git().without_hooks().holding(lock).run(&["worktree", "remove", "--force", "--force", "--", &path]);
-        if told.is_err() {
-            // Half made, or half gone: what git no longer takes for a worktree.
-            for name in fs::list(&self.common.join("worktrees"))? {
-                let known = self.common.join("worktrees").join(&name);
-                let names_it = fs::read_if_there(&known.join("gitdir"))?.is_some_and(|t| Path::new(t.trim()) == worktree.join(".git"));
-                if names_it || own.as_ref() == Some(&known) {
+        // Out of the way as a whole first: half a worktree would be taken for somebody's work.
+        let aside = worktree.with_file_name(format!(".{id}.gone"));
+        fs::remove_tree(&aside)?;
+        if fs::look(worktree)? != fs::Found::Nothing {
+            fs::rename(worktree, &aside)?;
+        }
+        let above = worktree.parent().unwrap_or(worktree);
+        let dot_git = fs::canonical(above)?.join(&id).join(".git");
+        {
+            let _registering = self.registering()?;
+            let worktrees = self.common.join("worktrees");
+            for name in fs::list(&worktrees)? {
+                let known = worktrees.join(&name);
+                let is_its = match fs::read_if_there(&known.join("gitdir"))? {
+                    Some(text) => Path::new(text.trim_end_matches('\n')) == dot_git,
+                    None => name == id,
+                };
+                if is_its || own.as_ref() == Some(&known) {
                     fs::remove_tree(&known)?;
                 }
             }
+            fs::remove_dir_if_empty(&worktrees);
         }
-        Ok(fs::remove_tree(worktree)?)
+        Ok(fs::remove_tree(&aside)?)
     }
 
     /// Puts what was preserved back into a worktree, uncommitted, where the branch still stands at its parent. False: it does not.
@@ -262,6 +288,13 @@ impl Snapshot<'_> {
         };
         let reference = preserved_ref(self.session);
         let earlier = self.maybe(&["rev-parse", "--verify", "--quiet", &reference])?;
+        if let Some(earlier) = earlier.as_deref().filter(|_| staged.is_none()) {
+            let holds = self.maybe(&["rev-parse", "--verify", "--quiet", &format!("{earlier}^{{tree}}")])?;
+            let parent = self.maybe(&["rev-parse", "--verify", "--quiet", &format!("{earlier}^1")])?;
+            if holds.as_deref() == Some(tree) && parent.as_deref() == tip {
+                return Ok(earlier.to_owned());
+            }
+        }
         let staged = staged.map(|tree| commit(tree, &tip.into_iter().collect::<Vec<_>>(), "What was staged")).transpose()?;
         let parents: Vec<&str> = [tip, staged.as_deref(), earlier.as_deref()].into_iter().flatten().collect();
         let kept = commit(tree, &parents, &format!("Uncommitted work of session {}", self.session))?;
@@ -334,6 +367,10 @@ impl Branch {
 
 /// The metadata of a worktree's end.
 pub(crate) fn note(meta: &mut super::meta::Meta, work: &Work) {
+    match &work.stays {
+        Some(why) => meta.set(session::STAYS, why.clone()),
+        None => drop(meta.other.remove(session::STAYS)),
+    }
     let pairs = [(session::TIP, &work.tip), (session::BRANCH, &work.branch), (session::PRESERVED, &work.preserved)];
     for (key, value) in pairs {
         if let Some(value) = value {

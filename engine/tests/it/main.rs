@@ -7,6 +7,7 @@ mod chaos;
 mod endings;
 mod escape;
 mod input;
+mod interrupted;
 mod launcher;
 mod limits;
 mod lives;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::project::{Lines, Said, TestProject, is_alive, said, said_with_input};
 
 /// One agent that says what it was told and where it is.
-const ONE: &str = r#"
+pub const ONE: &str = r#"
 [project]
 name = "web"
 session_prefix = "int"
@@ -21,14 +21,14 @@ start = ["sh", "-c", "echo \"told: $1 as $AGENTS_CALLER\"; pwd; exec cat", "sh",
 resume = ["sh", "-c", "echo again; exec cat"]
 "#;
 
-fn git(folder: &Path, args: &[&str]) -> String {
+pub fn git(folder: &Path, args: &[&str]) -> String {
     let mut command = Command::new("git");
     command.arg("-C").arg(folder).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(args);
     said(command).ok().stdout.trim().to_owned()
 }
 
 /// A project in a repository with one commit.
-fn project(config: &str) -> TestProject {
+pub fn project(config: &str) -> TestProject {
     let project = TestProject::new(config);
     git(&project.folder, &["init", "-q", "-b", "main"]);
     std::fs::write(project.folder.join(".gitignore"), "ignored\n.env\n").unwrap();
@@ -38,18 +38,18 @@ fn project(config: &str) -> TestProject {
     project
 }
 
-fn rows(project: &TestProject, args: &[&str]) -> Vec<Value> {
+pub fn rows(project: &TestProject, args: &[&str]) -> Vec<Value> {
     let args = [&["list", "--json"], args].concat();
     serde_json::from_str(&project.run(&args).ok().stdout).unwrap()
 }
 
-fn worktree(project: &TestProject, id: &str) -> PathBuf {
+pub fn worktree(project: &TestProject, id: &str) -> PathBuf {
     project.data().join("worktrees").join(id)
 }
 
 /// Nothing but the project's own worktree, its own branch, and no session.
 #[track_caller]
-fn is_clean(project: &TestProject) {
+pub fn is_clean(project: &TestProject) {
     assert_eq!(git(&project.folder, &["worktree", "list"]).lines().count(), 1);
     assert_eq!(git(&project.folder, &["branch", "--format=%(refname:short)"]), "main");
     for folder in ["sessions", "worktrees", "launch"] {
@@ -233,6 +233,11 @@ fn down_and_up_keep_sessions() {
     assert!(!tree.exists(), "nothing is made anew unasked");
     project.run(&["kill", "int-1"]).ok();
     assert_eq!(git(&project.folder, &["worktree", "list"]).lines().count(), 1);
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("other"), "somebody's").unwrap();
+    project.run(&["restore", "int-1"]).fails(1, "is in the way");
+    assert!(tree.join("other").exists());
+    std::fs::remove_dir_all(&tree).unwrap();
     project.run(&["restore", "int-1"]).ok();
     assert!(tree.join("file").exists());
 }
