@@ -53,18 +53,24 @@ impl Engines {
         write_program(&own, &program);
         assert_eq!(OWN.len(), OTHER.len());
         write_program(&other, &replaced(program, OWN, OTHER));
-        let engines = Engines { own, other, _folder: folder };
-        for (engine, version) in [(&engines.own, OWN), (&engines.other, OTHER)] {
-            assert_eq!(said_by(engine, &["--version"]), format!("agents {version}\n"));
+        for (engine, version) in [(&own, OWN), (&other, OTHER)] {
+            assert_eq!(version_of(engine), version);
         }
+        Engines { own, other, _folder: folder }
+    }
+
+    /// This one, and a copy of a program that was built apart.
+    fn beside(other: &Path) -> Engines {
+        let engines = Engines::new();
+        write_program(&engines.other, &std::fs::read(other).unwrap());
         engines
     }
 }
 
-fn said_by(engine: &Path, args: &[&str]) -> String {
+fn version_of(engine: &Path) -> String {
     let mut command = Command::new(engine);
-    command.args(args);
-    said(command).ok().stdout
+    command.arg("--version");
+    said(command).ok().stdout.trim().trim_start_matches("agents ").to_owned()
 }
 
 fn write_program(path: &Path, bytes: &[u8]) {
@@ -166,10 +172,10 @@ fn upgrades_under_load(engines: &Engines, rounds: usize) {
         let sender = scope.spawn(|| send_on(&project, &stop));
         let viewer = scope.spawn(|| look_on(&socket, &stop));
         for round in 0..rounds {
-            let (engine, version) = if round % 2 == 0 { (&engines.other, OTHER) } else { (&engines.own, OWN) };
+            let engine = if round % 2 == 0 { &engines.other } else { &engines.own };
             let up = said(project.command_of(engine, &["up"])).ok();
             assert!(up.stderr.contains("took over from") && up.stderr.contains("2 sessions kept"), "{up:#?}");
-            assert_eq!(project.status()["engine"]["version"], version);
+            assert_eq!(project.status()["engine"]["version"].as_str(), Some(version_of(engine).as_str()));
             assert_eq!(processes(&project, &["int-1", "int-2"]), before);
             for pid in [before[0], before[3], before[4]] {
                 assert_eq!(std::fs::read_link(format!("/proc/{pid}/exe")).unwrap(), *engine);
@@ -200,8 +206,8 @@ fn upgrades_under_load(engines: &Engines, rounds: usize) {
 #[test]
 #[ignore = "compiles the engine a second time"]
 fn engines_that_were_really_built_apart_take_over_from_each_other() {
-    let mut engines = Engines::new();
-    let source = engines._folder.path().join("source");
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     for part in ["src", "Cargo.toml", "build.rs"] {
         std::fs::create_dir_all(&source).unwrap();
@@ -223,16 +229,15 @@ fn engines_that_were_really_built_apart_take_over_from_each_other() {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--offline", "--bin", "agents"]).current_dir(&source).env("CARGO_TARGET_DIR", source.join("target"));
     said(cargo).ok();
-    engines.other = source.join("target/debug/agents");
-    assert_eq!(said_by(&engines.other, &["--version"]), format!("agents {OTHER}\n"));
-    upgrades_under_load(&engines, 100);
+    upgrades_under_load(&Engines::beside(&source.join("target/debug/agents")), 100);
 }
 
-/// `UPGRADES=100` for the long form.
+/// `UPGRADES=100` for the long form; `OTHER_ENGINE=FILE` for the other one, a program that was built apart.
 #[test]
 fn not_a_byte_is_lost_while_engines_take_over_from_each_other() {
     let rounds = std::env::var("UPGRADES").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
-    upgrades_under_load(&Engines::new(), rounds);
+    let engines = std::env::var_os("OTHER_ENGINE").map_or_else(Engines::new, |other| Engines::beside(other.as_ref()));
+    upgrades_under_load(&engines, rounds);
 }
 
 /// A program that does as `body` says; `verb` is `host` or `watchdog`, `tried` whether it is only to show that it could take over.
