@@ -36,8 +36,15 @@ fn file(home: &Path) -> PathBuf {
 
 fn read(home: &Path) -> Result<Record> {
     let path = file(home);
+    own(&path)?;
     let Some(text) = fs::read_if_there(&path)? else { return Ok(Record::default()) };
     serde_json::from_str(&text).map_err(|e| Error::invalid(&path, e.to_string()).hint("move it away: what it held is asked again"))
+}
+
+/// What others can write says nothing about what this user trusts.
+fn own(file: &Path) -> Result<()> {
+    let folder = file.parent().unwrap_or(file);
+    fs::own_dir_if_there(folder).map_err(|e| Error::from(e).hint("move it away; fleet makes its own"))
 }
 
 /// The project's content as it is now.
@@ -53,6 +60,7 @@ fn key(folder: &Path) -> String {
 
 fn write(home: &Path, folder: &Path, trusted: Trusted) -> Result<()> {
     let path = file(home);
+    own(&path)?;
     fs::create_dirs(path.parent().unwrap_or(home))?;
     let _lock = Lock::wait(&path.with_extension("lock"))?;
     let mut record = read(home)?;
@@ -68,6 +76,7 @@ fn write(home: &Path, folder: &Path, trusted: Trusted) -> Result<()> {
 pub fn sweep(home: &Path) -> Result<()> {
     let path = file(home);
     let folder = path.parent().unwrap_or(home);
+    own(&path)?;
     if !fs::is_dir(folder) {
         return Ok(());
     }

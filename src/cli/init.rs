@@ -76,7 +76,8 @@ impl Partial {
     fn recover(&self, folder: &Path) -> Result<bool> {
         match os::fs::look(&self.0)? {
             Found::Nothing => return Ok(false),
-            Found::Folder { .. } if os::fs::exists(&self.mark()) || os::fs::list(&self.0)?.is_empty() => {}
+            // In a shared folder another user could have put a home of theirs there, to be taken for ours.
+            Found::Folder { .. } if os::fs::is_own(&self.0)? && (os::fs::exists(&self.mark()) || os::fs::list(&self.0)?.is_empty()) => {}
             _ => return Err(Error::failed(format!("{} is in the way, and not ours", self.0.display())).hint("move it away")),
         }
         let begun = os::fs::exists(&self.moving());

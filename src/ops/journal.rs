@@ -162,6 +162,7 @@ impl Journal {
 
     /// Writes the intent, durably.
     pub fn begin(&self, intent: &Intent, undoes: Option<u64>) -> Result<Running> {
+        let numbers = self.numbers()?;
         if !os::fs::is_dir(&self.folder) {
             os::fs::create_dirs(&self.folder)?;
             if let Some(above) = self.folder.parent() {
@@ -170,7 +171,6 @@ impl Journal {
                 os::fs::sync_dir(above)?;
             }
         }
-        let numbers = self.numbers()?;
         for old in &numbers[..numbers.len().saturating_sub(KEPT_MAX)] {
             os::fs::remove_file(&self.path(*old))?;
         }
@@ -206,6 +206,10 @@ impl Journal {
     }
 
     fn numbers(&self) -> Result<Vec<u64>> {
+        // What stands there is acted on: an interrupted operation is finished or undone, and folders are removed for it.
+        for folder in self.folder.parent().into_iter().chain([&*self.folder]) {
+            os::fs::own_dir_if_there(folder).map_err(|e| Error::from(e).hint("move it away; fleet makes its own"))?;
+        }
         let names = os::fs::list(&self.folder)?;
         let mut numbers: Vec<u64> = names.iter().filter_map(|n| n.strip_suffix(".jsonl")?.parse().ok()).collect();
         numbers.sort_unstable();

@@ -6,21 +6,21 @@ use std::path::Path;
 use crate::home::TestHome;
 
 /// A project that was not made here: its record of trust is gone with the entry.
-fn stranger(home: &TestHome) -> std::path::PathBuf {
+pub fn stranger(home: &TestHome) -> std::path::PathBuf {
     home.fleet(&["create", "web"]).ok();
     home.fleet(&["remove", "web"]).ok();
     let _ = std::fs::remove_file(home.file("home/.fleet/trust.json"));
     home.project("web")
 }
 
-fn script(path: &Path, text: &str) {
+pub fn script(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Puts a canary wherever a repository's own files or configuration can name a program.
-fn set_canaries(home: &TestHome, web: &Path) -> std::path::PathBuf {
+pub fn set_canaries(home: &TestHome, web: &Path) -> std::path::PathBuf {
     let fired = home.file("fired");
     let canary = home.file("bin/canary");
     script(&canary, &format!("#!/bin/sh\necho \"$0 $*\" >> {}\ncat 2>/dev/null\n", fired.display()));

@@ -9,6 +9,7 @@ mod frozen;
 mod home;
 mod join;
 mod kill;
+mod links;
 mod live;
 mod status;
 mod sweeps;

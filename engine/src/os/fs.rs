@@ -238,6 +238,19 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Refuses what stands in place of the user's own folder: a link, a folder of another user's (root's is fine), no folder. Nothing there is fine.
+pub fn own_dir_if_there(path: &Path) -> io::Result<()> {
+    let me = rustix::process::geteuid().as_raw();
+    let found = match look(path)? {
+        Found::Nothing => return Ok(()),
+        Found::Folder { uid, .. } if uid == me || uid == 0 => return Ok(()),
+        Found::Folder { uid, .. } => format!("belongs to user {uid}"),
+        Found::Link => "is a symlink".into(),
+        Found::File { .. } | Found::Other => "is no folder".into(),
+    };
+    Err(io::Error::other(format!("{}: {found}; expected a folder that belongs to you", path.display())))
+}
+
 /// Renames and makes it durable.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to).map_err(|e| at(from, e))?;

@@ -251,3 +251,53 @@ fn noise_on_the_sockets_disturbs_no_agent() {
     assert_eq!(state(), before);
     project.run(&["send", "lead", "still here"]).ok();
 }
+
+/// Whatever steers a terminal: controls of both tables, a title, a screen cleared, and what turns text around. Its `printf` spelling, in sh.
+const STEERING: &str = r"\033]0;evil\007\033[2J\033[5i\302\2331m\302\220x\302\234\177\342\200\256live\342\201\246\r\b";
+
+#[track_caller]
+fn harmless(what: &str, text: &str) {
+    let steers = |c: &char| (c.is_control() && !matches!(c, '\n' | '\t')) || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    assert!(!text.chars().any(|c| steers(&c)), "{what}: {text:?}");
+}
+
+#[test]
+fn what_an_agent_writes_steers_no_terminal_but_where_it_is_asked_for_raw() {
+    let project = TestProject::new(
+        r#"
+[project]
+name = "web"
+session_prefix = "int"
+[agent.lead]
+backend = "loud"
+restart = { backoff = "1ms..2ms", burst = 2, window = "10m" }
+[agent.calm]
+backend = "calm"
+[backend.loud]
+start = ["sh", "loud"]
+[backend.calm]
+start = ["sh", "-c", ". ./loud"]
+"#,
+    );
+    let print = format!("printf 'line {STEERING} end\\n'; printf '{STEERING}' >&2\n");
+    std::fs::write(project.folder.join("loud"), format!("{print}[ -e calm ] && exec cat\nexit 7\n")).unwrap();
+    let mut said = vec![project.run(&["up"])];
+    project.until("given up on", |status| of(status, "lead")["state"] == "failing");
+    let looks: [&[&str]; 9] = [
+        &["status"],
+        &["status", "--json"],
+        &["why", "lead"],
+        &["why", "lead", "--json"],
+        &["logs", "lead"],
+        &["logs", "lead", "-n", "3"],
+        &["info"],
+        &["up", "--json"],
+        &["send", "lead", "x"],
+    ];
+    said.extend(looks.iter().map(|args| project.run(args)));
+    assert!(said.iter().any(|s| s.stdout.contains("line")), "something of it is shown: {said:#?}");
+    for s in &said {
+        harmless("an agent's words", &format!("{}{}", s.stdout, s.stderr));
+    }
+    assert!(project.run(&["logs", "lead", "--raw"]).ok().stdout.contains("\u{1b}]0;evil"), "raw is raw");
+}

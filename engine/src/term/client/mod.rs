@@ -264,7 +264,7 @@ mod tests {
             let words = ["--exact", "term::client::tests::client_process", "--ignored", "--nocapture", "--test-threads=1"];
             // The test program runs the client in one of its threads: signals must be blocked in all of them, so from the start.
             let program =
-                ["env".to_owned(), "--block-signal=WINCH,TERM".to_owned(), std::env::current_exe().unwrap().display().to_string()];
+                ["env".to_owned(), "--block-signal=WINCH,TERM,HUP,INT".to_owned(), std::env::current_exe().unwrap().display().to_string()];
             let argv: Vec<String> = program.into_iter().chain(words.map(String::from)).collect();
             let program = Program { argv: &argv, folder: folder.path(), env: &vars, env_remove: &[], lock: lock.as_fd() };
             let client = pty::spawn(&pty, &program).unwrap();
@@ -350,10 +350,13 @@ mod tests {
         s.say(BYTES, b"\x1b[?25l\x1b[31mcut \x1b]2;off");
         s.say(JSON, &bye);
         s.ends_whole("ended: Ok(Ended { reason: \"the agent ended: exit 0\" })");
-        let mut s = Stage::new(&[]);
-        s.asked();
-        s.client.signal(rustix::process::Signal::TERM);
-        s.ends_whole("ended: Ok(Signal(15))");
+        use rustix::process::Signal;
+        for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+            let mut s = Stage::new(&[]);
+            s.asked();
+            s.client.signal(signal);
+            s.ends_whole(&format!("ended: Ok(Signal({}))", signal.as_raw()));
+        }
     }
 
     #[test]
