@@ -18,6 +18,8 @@ pub struct Backend {
     pub prompt_in_argv: bool,
     /// The conversation's id is made here.
     pub mints_id: bool,
+    /// Arguments after the program's name, and environment, by which it trusts its folder unasked.
+    pub trust: (Vec<String>, BTreeMap<String, String>),
     /// A pattern for the path of the file that tells the conversation's id.
     pub id_file: Option<String>,
     pub env: BTreeMap<String, String>,
@@ -34,6 +36,7 @@ impl Backend {
             resume: table.resume.clone(),
             prompt_in_argv: table.deliver.as_deref().is_none_or(|d| d == "argv"),
             mints_id: table.id.as_deref() == Some("mint"),
+            trust: (table.trust.clone(), table.trust_env.clone()),
             id_file: table.id_file.clone(),
             env: table.env.clone(),
             endings: Endings { limited: table.limited.clone(), auth: table.auth.clone(), fatal: table.fatal.clone() },

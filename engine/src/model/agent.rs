@@ -31,6 +31,8 @@ pub struct Agent {
     pub model: Option<String>,
     pub command: Vec<String>,
     pub env: BTreeMap<String, String>,
+    /// The operator lets its program trust the folder unasked.
+    pub trust: bool,
     pub restart: Restart,
     pub grace: Duration,
 }
@@ -77,13 +79,14 @@ impl Agent {
         let asks_id = |argv: &[String]| argv.iter().any(|a| a.contains("{resume_id}"));
         // A conversation whose id is not known cannot be found again for certain; a wrong one is worse than a new one.
         let template = backend.resume.as_ref().filter(|r| start.resume_id.is_some() || !asks_id(r)).unwrap_or(&backend.start);
-        let resume = template::argv(template, &values, &self.command);
+        let resume = template::argv(&self.with_trust(template), &values, &self.command);
         let find = self.find(&values);
         if let Some(prompt) = start.prompt.filter(|_| backend.prompt_in_argv) {
             values.insert("prompt", prompt.to_owned());
         }
-        let first = template::argv(&backend.start, &values, &self.command);
+        let first = template::argv(&self.with_trust(&backend.start), &values, &self.command);
         let mut env: BTreeMap<String, String> = backend.env.clone();
+        env.extend(backend.trust.1.clone().into_iter().filter(|_| self.trust));
         env.extend([("TERM".to_owned(), "xterm-256color".to_owned()), ("COLORTERM".to_owned(), "truecolor".to_owned())]);
         env.extend(self.env.clone());
         env.extend(start.env);
@@ -106,13 +109,20 @@ impl Agent {
         }
     }
 
+    /// A command line by which its program trusts its folder, if it is to.
+    fn with_trust(&self, argv: &[String]) -> Vec<String> {
+        let (program, rest) = argv.split_at(1.min(argv.len()));
+        let trust = if self.trust { self.backend.trust.0.as_slice() } else { &[] };
+        [program, trust, rest].concat()
+    }
+
     /// How its conversation is found, with everything in place but the id.
     fn find(&self, values: &BTreeMap<&str, String>) -> Option<Find> {
         const ID: &str = "{resume_id}";
         let (file, resume) = (self.backend.id_file.clone()?, self.backend.resume.as_ref()?);
         // The id stands for itself until it is known, and only as a whole argument: what else looks like it is somebody's text.
         let values: BTreeMap<&str, String> = values.iter().map(|(k, v)| (*k, v.clone())).chain([("resume_id", ID.to_owned())]).collect();
-        let argv = template::argv(resume, &values, &self.command);
+        let argv = template::argv(&self.with_trust(resume), &values, &self.command);
         let resume: Vec<Option<String>> = argv.into_iter().map(|a| (a != ID).then_some(a)).collect();
         resume.contains(&None).then_some(Find { file, resume })
     }

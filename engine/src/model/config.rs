@@ -134,6 +134,10 @@ impl Reader<'_> {
                     ));
                 }
             }
+            if let Some(word) = template::unknown_placeholder(&table.trust) {
+                let hint = document::suggest(&word, template::PLACEHOLDERS.iter().copied());
+                wrong.push((at("trust"), format!("unknown placeholder `{{{word}}}`"), hint));
+            }
             if let Some(pattern) = &table.id_file {
                 if !pattern.contains("(?<id>") && !pattern.contains("(?P<id>") {
                     let hint = "write it as '/sessions/(?<id>[^/]+)\\.json$'".to_owned();
@@ -159,6 +163,7 @@ impl Reader<'_> {
                 }
             }
             self.env(&table.env, &["backend", name, "env"]);
+            self.env(&table.trust_env, &["backend", name, "trust_env"]);
             for (keys, message, hint) in wrong {
                 self.find(&[&keys[0], &keys[1], &keys[2]], message, hint);
             }
@@ -299,6 +304,7 @@ impl Reader<'_> {
             model: own.model.clone().or_else(|| defaults.model.clone()),
             command: command.unwrap_or_else(|| vec!["sh".into()]),
             env,
+            trust: own.trust.or(defaults.trust).unwrap_or(false),
             restart: restart(own.restart.as_ref(), defaults.restart.as_ref()),
             grace: own.grace.as_ref().or(defaults.grace.as_ref()).and_then(|g| duration::parse(g)).unwrap_or(Duration::from_secs(5)),
             backend,

@@ -60,6 +60,8 @@ pub struct AgentTable {
     /// Further environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Its program need not ask whether to trust the folder it works in. Default: false, and the program asks.
+    pub trust: Option<bool>,
     /// When a dead one is started again.
     pub restart: Option<RestartTable>,
     /// Wakes an idle agent after this long. Nothing else does.
@@ -95,6 +97,12 @@ pub struct BackendTable {
     /// Whose the conversation's id is: `mint`, made here and given to `start`; `none`, it has none that can be named. Default: `none`.
     #[schemars(regex(pattern = "^(mint|none)$"))]
     pub id: Option<String>,
+    /// Arguments that make it trust its folder unasked, right after the program's name, for agents with `trust = true`.
+    #[serde(default)]
+    pub trust: Vec<String>,
+    /// The same by environment variables.
+    #[serde(default)]
+    pub trust_env: BTreeMap<String, String>,
     /// A pattern for the path of the file that the program holds open for its conversation; the group `id` is the conversation's id.
     pub id_file: Option<String>,
     /// A pattern on the screen that says it takes input.

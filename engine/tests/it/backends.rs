@@ -174,3 +174,26 @@ fn another_program_begins_another_conversation() {
     stage.project.run(&["up", "codex"]).ok();
     assert_eq!(stage.argv("codex", 1).last().unwrap(), PROMPT);
 }
+
+#[test]
+fn only_who_was_told_to_trusts_the_folder() {
+    let stage = Stage::new("trust = true\n");
+    stage.project.run(&["up"]).ok();
+    let folder = stage.project.folder.display().to_string();
+    let codex = stage.argv("codex", 0);
+    assert_eq!(codex[..3], ["-c".to_owned(), format!("projects={{\"{folder}\"={{trust_level=\"trusted\"}}}}"), "--no-daemon".into()]);
+    assert_eq!(stage.argv("gemini", 0)[..2], words("--skip-trust --session-id")[..]);
+    stage.argv("claude", 0);
+    assert!(stage.seen("claude.0.env").contains(&"CLAUDE_CODE_SANDBOXED=1".to_owned()));
+    stage.until_found("01a1fd74-069a-7963-9c8d-117b31bbd380");
+    ["codex", "gemini"].iter().for_each(|p| kill(stage.project.pid(p)));
+    assert_eq!(stage.argv("codex", 1)[..3], codex[..3], "a resumed one too");
+    assert_eq!(stage.argv("gemini", 1)[0], "--skip-trust");
+
+    let stage = Stage::new("");
+    stage.project.run(&["up"]).ok();
+    assert!(!stage.argv("codex", 0).iter().any(|a| a.contains("trust")));
+    assert!(!stage.argv("gemini", 0).iter().any(|a| a.contains("trust")));
+    stage.argv("claude", 0);
+    assert!(!stage.seen("claude.0.env").iter().any(|e| e.starts_with("CLAUDE_CODE_SANDBOXED")));
+}

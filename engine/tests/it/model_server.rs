@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -37,18 +37,17 @@ impl ModelServer {
         ModelServer { port, requests }
     }
 
-    /// Waits for a request that holds these words in what the conversation said so far.
-    #[track_caller]
-    pub fn until(&self, words: &[&str]) -> Value {
-        let mut seen = vec![];
-        while let Ok(request) = self.requests.recv_timeout(Duration::from_secs(60)) {
+    /// Waits for a request that holds these words in what the conversation said so far; the beginnings of those that came instead.
+    pub fn until(&self, words: &[&str], deadline: Duration) -> Result<(), Vec<String>> {
+        let (start, mut seen) = (Instant::now(), vec![]);
+        while let Ok(request) = self.requests.recv_timeout(deadline.saturating_sub(start.elapsed())) {
             let text = conversation(&request).to_string();
             if words.iter().all(|w| text.contains(w)) {
-                return request;
+                return Ok(());
             }
-            seen.push(text.chars().take(2000).collect::<String>());
+            seen.push(text.chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect());
         }
-        panic!("no request with {words:?}; there were {seen:#?}");
+        Err(seen)
     }
 }
 
