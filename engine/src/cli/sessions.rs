@@ -14,6 +14,7 @@ use crate::os::process::{Run, run_holding};
 use crate::os::socket::Stream;
 use crate::os::{clock, env, fs};
 use crate::store::boot::{self, Boot};
+use crate::store::conversation;
 use crate::store::meta::{self, Meta, STARTED_AT, Wanted};
 use crate::store::project::Project;
 use crate::store::session::{self, BASE, BRANCH, BRANCH_MADE, ENDED_AT, ISSUE, PRESERVED, STAYS, UNDERWAY};
@@ -150,6 +151,10 @@ fn forget(layout: &Layout, id: &str) {
 pub(super) fn finish_kill(project_folder: &Path, links: &[String], layout: &Layout, mut meta: Meta, lock: &Lock) -> Result<Meta> {
     let id = meta.session.clone();
     stop(layout, &mut meta)?;
+    // What cannot be read is not kept from ending.
+    if let Ok(Some(found)) = conversation::read(layout, &id, &meta.backend) {
+        meta.resume_id = Some(found);
+    }
     if meta.has_worktree() {
         put_away(project_folder, links, layout, &mut meta, lock)?;
     }
@@ -163,6 +168,7 @@ pub(super) fn finish_kill(project_folder: &Path, links: &[String], layout: &Layo
         let _lock = changing(layout, "kill")?;
         session::archive(layout, &meta)?;
     }
+    fs::remove_file(&layout.conversation(&id))?;
     forget(layout, &id);
     record(layout, &id, "archived", "ended by command");
     Ok(meta)
@@ -234,8 +240,14 @@ pub(super) fn undo_spawn(project_folder: &Path, links: &[String], layout: &Layou
             }
         }
     }
-    for path in [layout.launch(&id), layout.launch(&id).with_extension("prompt"), layout.run(&id), setup_log(layout, &id), layout.log(&id)]
-    {
+    for path in [
+        layout.launch(&id),
+        layout.launch(&id).with_extension("prompt"),
+        layout.conversation(&id),
+        layout.run(&id),
+        setup_log(layout, &id),
+        layout.log(&id),
+    ] {
         fs::remove_file(&path)?;
     }
     fs::remove_file(&layout.session(&id))?;

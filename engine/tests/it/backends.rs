@@ -197,3 +197,16 @@ fn only_who_was_told_to_trusts_the_folder() {
     stage.argv("claude", 0);
     assert!(!stage.seen("claude.0.env").iter().any(|e| e.starts_with("CLAUDE_CODE_SANDBOXED")));
 }
+
+#[test]
+fn an_archived_session_keeps_its_conversation() {
+    let stage = Stage::new("");
+    stage.project.run(&["spawn", "--agent", "codex", "--no-worktree", "--prompt", "-x y"]).ok();
+    Lines::of(stage.project.command(&["logs", "-f", "int-1"])).until("started codex 0");
+    assert!(stage.seen("codex.0.argv").last().unwrap().ends_with("-x y"));
+    stage.until_found("01a1fd74-069a-7963-9c8d-117b31bbd380");
+    stage.project.run(&["kill", "int-1"]).ok();
+    stage.project.run(&["restore", "int-1"]).ok();
+    Lines::of(stage.project.command(&["logs", "-f", "int-1"])).until("started codex 1");
+    assert_eq!(stage.seen("codex.1.argv")[3..], ["resume", "01a1fd74-069a-7963-9c8d-117b31bbd380"]);
+}
