@@ -227,8 +227,7 @@ fn worktree(project: &Project, meta: &mut Meta, plan: &Plan, kind: &str, lock: &
         meta::write(layout, meta)?;
         return repository.add(&path, &branch.name, None, lock);
     }
-    let start = project.config.default_branch.as_deref().unwrap_or("HEAD");
-    let Some(base) = repository.commit(start)? else {
+    let Some(base) = repository.start(project.config.default_branch.as_deref())? else {
         return Err(match &project.config.default_branch {
             Some(name) => Error::failed(format!("default_branch: there is no branch {name}"))
                 .hint(format!("make it, or change `default_branch` in {CONFIG_FILE}")),

@@ -15,6 +15,8 @@ pub(crate) struct Repository {
     pub root: PathBuf,
     /// Where the project lies below that; empty where it is the top itself.
     pub inside: PathBuf,
+    /// The git folder of that working tree.
+    own: PathBuf,
     /// The git folder that all its worktrees share.
     pub common: PathBuf,
 }
@@ -37,6 +39,10 @@ pub(crate) fn preserved_ref(session: &str) -> String {
     format!("refs/agents/preserved/{session}")
 }
 
+fn is_id(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// The folder that a `.git` file names.
 fn git_file(path: &Path) -> Option<PathBuf> {
     let text = fs::read_to_string(path).ok()?;
@@ -57,10 +63,10 @@ impl Repository {
         let own = own.ok_or_else(|| Error::failed(format!("{} names no git folder", dot_git.display())))?;
         let common = match fs::read_if_there(&own.join("commondir"))? {
             Some(above) => fs::canonical(&own.join(above.trim()))?,
-            None => own,
+            None => own.clone(),
         };
         let inside = folder.strip_prefix(root).unwrap_or(Path::new("")).to_path_buf();
-        Ok(Repository { root: root.to_path_buf(), inside, common })
+        Ok(Repository { root: root.to_path_buf(), inside, own, common })
     }
 
     fn git(&self) -> Git<'_> {
@@ -73,16 +79,28 @@ impl Repository {
         Ok((output.code == 0).then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
     }
 
-    /// The commit of a branch; none where there is no such branch.
+    /// The commit of a branch; none where there is no such branch. Read from git's files, which costs no process, where it keeps references in files.
     pub fn branch(&self, branch: &str) -> Result<Option<String>> {
-        // A branch that was just made lies in a file of its own, and reading that costs no process.
-        if let Ok(Some(text)) = fs::read_if_there(&self.common.join("refs/heads").join(branch)) {
-            let id = text.trim();
-            if matches!(id.len(), 40 | 64) && id.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Ok(Some(id.to_owned()));
-            }
+        let reference = format!("refs/heads/{branch}");
+        if fs::exists(&self.common.join("reftable")) {
+            return self.commit(&reference);
         }
-        self.commit(&format!("refs/heads/{branch}"))
+        if let Ok(Some(text)) = fs::read_if_there(&self.common.join(&reference)) {
+            return if is_id(text.trim()) { Ok(Some(text.trim().to_owned())) } else { self.commit(&reference) };
+        }
+        let packed = fs::read_if_there(&self.common.join("packed-refs"))?.unwrap_or_default();
+        let found = packed.lines().filter_map(|l| l.split_once(' ')).find(|(_, name)| *name == reference);
+        Ok(found.map(|(id, _)| id.to_owned()))
+    }
+
+    /// The commit that new worktrees start from: a branch, or whatever else git takes for a commit; without a name, HEAD.
+    pub fn start(&self, name: Option<&str>) -> Result<Option<String>> {
+        if let Some(name) = name {
+            return self.branch(name)?.map_or_else(|| self.commit(name), |id| Ok(Some(id)));
+        }
+        let head = fs::read_if_there(&self.own.join("HEAD"))?.unwrap_or_default();
+        let on_branch = head.trim().strip_prefix("ref: refs/heads/").map(|branch| self.branch(branch)).transpose()?.flatten();
+        on_branch.map_or_else(|| self.commit("HEAD"), |id| Ok(Some(id)))
     }
 
     /// Makes a worktree on a new branch that begins at `from`, or on one that is there. Git holds the lock until it has ended.

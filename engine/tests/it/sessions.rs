@@ -336,3 +336,25 @@ fn a_prompt_from_a_pipe() {
     log.until("told: line one");
     log.until("line two as agent");
 }
+
+#[test]
+fn where_references_lie_makes_no_difference() {
+    let project = project(&ONE.replace("name = \"web\"", "name = \"web\"\ndefault_branch = \"next\""));
+    git(&project.folder, &["branch", "next"]);
+    git(&project.folder, &["branch", "taken"]);
+    git(&project.folder, &["commit", "-q", "--allow-empty", "-m", "ahead of next"]);
+    git(&project.folder, &["pack-refs", "--all"]);
+    project.run(&["spawn"]).ok();
+    assert_eq!(git(&worktree(&project, "int-1"), &["rev-parse", "HEAD"]), git(&project.folder, &["rev-parse", "next"]));
+    git(&project.folder, &["branch", "feat/2"]);
+    git(&project.folder, &["pack-refs", "--all"]);
+    project.run(&["spawn", "--issue", "2"]).fails(1, "feat/2 exists already");
+    project.run(&["spawn", "--branch", "taken"]).ok();
+    git(&project.folder, &["branch", "session/int-3"]);
+    project.run(&["spawn"]).fails(1, "session/int-3 exists already");
+    assert!(git(&project.folder, &["branch"]).contains("session/int-3"), "what somebody else made is not taken back");
+    project.write_config(ONE);
+    git(&project.folder, &["checkout", "-q", "--detach"]);
+    project.run(&["spawn", "--branch", "from-detached"]).ok();
+    assert_eq!(git(&project.folder, &["rev-parse", "from-detached"]), git(&project.folder, &["rev-parse", "HEAD"]));
+}
