@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::contract::control::{JSON, ToWatchdog};
 use crate::contract::layout::Layout;
 use crate::error::{Error, Result};
+use crate::os::beside::spawn_beside;
 use crate::os::lock::Lock;
 use crate::os::process::{Daemon, own_program, spawn_daemon};
 use crate::os::socket::{Listener, Stream};
@@ -68,7 +69,7 @@ fn spawn_watchdog(layout: &Layout, lock: Lock) -> io::Result<()> {
     })
 }
 
-/// Starts a session's host; the connection to it is there from its first moment. `terminal`: the master of the terminal that an earlier host left.
+/// For the watchdog: starts a session's host. The connection to it is there from its first moment. `terminal`: the master of the terminal that an earlier host left.
 pub fn host(layout: &Layout, session: &str, terminal: Option<&OwnedFd>) -> io::Result<Stream> {
     let (ours, theirs) = Stream::pair()?;
     let theirs = theirs.into_fd();
@@ -79,7 +80,7 @@ pub fn host(layout: &Layout, session: &str, terminal: Option<&OwnedFd>) -> io::R
         args.push("--terminal".into());
         fds.push(terminal.as_fd());
     }
-    spawn_daemon(&Daemon {
+    spawn_beside(&Daemon {
         program: own_program(),
         arg0: "agents",
         args,

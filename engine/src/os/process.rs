@@ -227,25 +227,29 @@ pub fn own_path() -> Option<PathBuf> {
     std::fs::read_link(own_program()).ok()
 }
 
+/// Variables of the agent that may have started a daemon: nothing of that one's.
+pub(super) fn foreign_variables() -> [&'static str; 5] {
+    use super::env::{AGENTS_CONFIG, AGENTS_DATA_DIR, AGENTS_MARK, AGENTS_PROJECT, AGENTS_SESSION};
+    [AGENTS_MARK, AGENTS_SESSION, AGENTS_PROJECT, AGENTS_DATA_DIR, AGENTS_CONFIG]
+}
+
+/// Where a daemon's standard error goes. Where nothing can be written, a daemon without last words is better than none.
+pub(super) fn last_words(path: &Path) -> Option<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600).custom_flags(super::fs::NOFOLLOW).open(path).ok()
+}
+
 /// Starts a process that belongs to nobody: own session, no terminal, no descriptors but those given, nothing in its environment of the agent that may
 /// have started it, parent init (or the next subreaper above). Returns when it has been executed, or why it could not be.
 pub fn spawn_daemon(daemon: &Daemon<'_>) -> io::Result<()> {
-    // Where nothing can be written, a daemon without last words is better than none.
-    let stderr = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(super::fs::NOFOLLOW)
-        .open(daemon.stderr)
-        .map_or_else(|_| Stdio::null(), Stdio::from);
+    let stderr = last_words(daemon.stderr).map_or_else(Stdio::null, Stdio::from);
     let mut command = Command::new(&daemon.program);
     command.arg0(daemon.arg0).args(&daemon.args).current_dir(daemon.folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-    use super::env::{AGENTS_CONFIG, AGENTS_DAEMON, AGENTS_DATA_DIR, AGENTS_MARK, AGENTS_PROJECT, AGENTS_SESSION};
-    for name in [AGENTS_MARK, AGENTS_SESSION, AGENTS_PROJECT, AGENTS_DATA_DIR, AGENTS_CONFIG] {
+    for name in foreign_variables() {
         command.env_remove(name);
     }
-    command.env(AGENTS_DAEMON, daemon.mark);
+    command.env(super::env::AGENTS_DAEMON, daemon.mark);
     let sources: Vec<i32> = daemon.fds.iter().map(AsRawFd::as_raw_fd).collect();
     // SAFETY: between fork and exec only system calls are made: setsid, fork, dup, _exit.
     unsafe {
@@ -294,7 +298,7 @@ pub fn remember_descriptor_limit(before: u64) {
 ///
 /// # Safety
 /// Only between fork and exec.
-unsafe fn restore_descriptor_limit() {
+pub(super) unsafe fn restore_descriptor_limit() {
     let before = DESCRIPTORS_BEFORE.load(Ordering::Relaxed);
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: plain system calls on a structure of this frame.
@@ -310,7 +314,7 @@ unsafe fn restore_descriptor_limit() {
 ///
 /// # Safety
 /// Only between fork and exec.
-unsafe fn place_descriptors(sources: &[i32]) -> io::Result<()> {
+pub(super) unsafe fn place_descriptors(sources: &[i32]) -> io::Result<()> {
     // First out of the way, so that no target overwrites a source.
     const MOST: usize = 16;
     let mut parked = [0i32; MOST];
