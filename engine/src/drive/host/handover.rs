@@ -63,7 +63,7 @@ pub(in crate::drive) fn main(layout: Layout, id: &str, record: i32) -> Result<()
     // Who ended meanwhile has said so to nobody.
     host.collect_children();
     host.notice_ends();
-    host.watch_cause();
+    host.watch_awaited();
     // It may have been about to look.
     host.search.agent_stirred(host.launch.find.is_some());
     host.work();

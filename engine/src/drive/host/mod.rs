@@ -3,7 +3,7 @@
 //! One thread, one place where it waits. What happens becomes an event of `core::session`; the actions that come back are performed here.
 
 mod agent;
-mod cause;
+mod awaited;
 mod clients;
 mod conversation;
 mod death;
@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use rustix::event::PollFlags;
 
 use self::agent::Agent;
-use self::cause::Cause;
+use self::awaited::Awaited;
 use self::clients::Clients;
 use self::deliver::Deliveries;
 use self::handover::Upgrade;
@@ -70,7 +70,7 @@ struct Host {
     since: Timestamp,
     reason: String,
     /// Given up on for want of a file or folder: tells when something changes where it should be.
-    cause: Option<Cause>,
+    awaited: Option<Awaited>,
     /// When to see whether the watchdog that was lost has been replaced.
     watchdog_due: Option<Duration>,
     quit: bool,
@@ -163,7 +163,7 @@ impl Host {
             state: State::Starting,
             since: now(),
             reason: String::new(),
-            cause: None,
+            awaited: None,
             watchdog_due: None,
             quit: false,
             spoke: false,
@@ -219,7 +219,7 @@ impl Host {
 
     /// When something is due although nothing happens.
     fn next_deadline(&self) -> Option<Duration> {
-        let cause = self.cause.as_ref().and_then(Cause::next_deadline);
+        let awaited = self.awaited.as_ref().and_then(Awaited::next_deadline);
         let upgrade = self.upgrade.as_ref().map(Upgrade::deadline);
         let due = [
             self.session.next_deadline(),
@@ -227,7 +227,7 @@ impl Host {
             self.watchdog_due,
             self.deliveries.next_deadline(),
             self.look_again,
-            cause,
+            awaited,
             upgrade,
         ];
         due.into_iter().flatten().min()
@@ -243,7 +243,7 @@ impl Host {
             asked.push((fd, PollFlags::IN));
         }
         asked.extend(self.ending.iter().map(|(_, fd)| (fd.as_fd(), PollFlags::IN)));
-        asked.extend(self.cause.iter().filter_map(Cause::descriptor).map(|fd| (fd, PollFlags::IN)));
+        asked.extend(self.awaited.iter().filter_map(Awaited::descriptor).map(|fd| (fd, PollFlags::IN)));
         asked.extend(self.upgrade.iter().map(|upgrade| (upgrade.fd(), PollFlags::IN)));
         let first_client = asked.len();
         asked.extend(self.clients.streams().map(interest));
@@ -260,7 +260,7 @@ impl Host {
         if ready[3..first_client].iter().any(|r| !r.is_empty()) {
             self.notice_ends();
         }
-        if self.cause.is_some() {
+        if self.awaited.is_some() {
             self.reconsider(false);
         }
         self.serve(&ready[first_client..]);
@@ -433,7 +433,7 @@ impl Host {
         let (state, reason) = seen(&self.session.phase);
         if state != self.state || reason != self.reason {
             (self.state, self.since, self.reason) = (state, now(), reason);
-            self.watch_cause();
+            self.watch_awaited();
         }
         let adopted = self.agent.as_ref().is_some_and(|a| a.adopted);
         if !(adopted && state == State::Up) {

@@ -19,19 +19,19 @@ struct Missing {
 }
 
 /// What tells that something missing may have come.
-pub struct Cause {
+pub struct Awaited {
     folders: Vec<PathBuf>,
     changes: Option<Changes>,
     /// Where the kernel has no watch left to give (`fs.inotify.max_user_instances`): when to look again, and how long to wait after that.
     blind: Option<(Duration, Duration)>,
 }
 
-impl Cause {
+impl Awaited {
     /// From now on.
-    fn watch(folders: Vec<PathBuf>, pause: Duration) -> Cause {
+    fn watch(folders: Vec<PathBuf>, pause: Duration) -> Awaited {
         let changes = Changes::of_any(&folders).ok();
         let blind = changes.is_none().then(|| (monotonic() + pause, (pause * 2).min(limits::LOOK_AGAIN_MAX)));
-        Cause { folders, changes, blind }
+        Awaited { folders, changes, blind }
     }
 
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -55,24 +55,24 @@ impl Host {
     ///
     /// Watches first and looks after that, until the look finds wanting what is watched for: what comes in between is either seen or told.
     pub(super) fn wanting(&mut self) -> Option<String> {
-        let pause = self.cause.take().and_then(|c| c.blind).map_or(limits::LOOK_AGAIN_MIN, |(_, pause)| pause);
+        let pause = self.awaited.take().and_then(|c| c.blind).map_or(limits::LOOK_AGAIN_MIN, |(_, pause)| pause);
         loop {
             let Some(missing) = self.missing() else {
-                self.cause = None;
+                self.awaited = None;
                 return None;
             };
-            if self.cause.as_ref().is_some_and(|c| c.folders == missing.folders) {
+            if self.awaited.as_ref().is_some_and(|c| c.folders == missing.folders) {
                 return Some(missing.reason);
             }
-            self.cause = Some(Cause::watch(missing.folders, pause));
+            self.awaited = Some(Awaited::watch(missing.folders, pause));
         }
     }
 
     /// Given up on: if for want of something, to be woken when that comes. In every other state there is nothing to wait for.
-    pub(super) fn watch_cause(&mut self) {
+    pub(super) fn watch_awaited(&mut self) {
         if self.state != State::Failing {
-            self.cause = None;
-        } else if self.cause.is_some() {
+            self.awaited = None;
+        } else if self.awaited.is_some() {
             self.reconsider(true);
         } else {
             // Found by a host that was given the verdict of an earlier one.
@@ -82,8 +82,8 @@ impl Host {
 
     /// Starts the agent if what was wanting has come. `look`: also where nothing was told.
     pub(super) fn reconsider(&mut self, look: bool) {
-        let stirred = self.cause.as_mut().is_some_and(Cause::has_stirred);
-        if self.cause.is_some() && (stirred || look) && self.state == State::Failing && self.wanting().is_none() {
+        let stirred = self.awaited.as_mut().is_some_and(Awaited::has_stirred);
+        if self.awaited.is_some() && (stirred || look) && self.state == State::Failing && self.wanting().is_none() {
             self.events.push_back(Event::Restart);
         }
     }
