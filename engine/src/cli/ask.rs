@@ -34,7 +34,8 @@ fn silent(stream: &Stream, who: &str, error: &std::io::Error) -> Error {
     let pid = stream.peer_pid().filter(|_| who != WATCHDOG).map(|p| format!(" (pid {p})")).unwrap_or_default();
     match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
-            Error::failed(format!("{who}{pid} ended before it had answered")).hint("run the same command again")
+            Error::failed(format!("{who}{pid} hung up before it had answered"))
+                .hint("it has ended, or has more clients than it takes: run the same command again")
         }
         ErrorKind::TimedOut => Error::failed(format!("{who}{pid} does not answer"))
             .hint("it may be stopped or the machine overloaded; when killed it is replaced, and the agents live on"),

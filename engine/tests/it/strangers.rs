@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::project::{TWO, TestProject, of};
+use crate::project::{Lines, TWO, TestProject, of};
 
 /// Who is nobody here.
 const STRANGER: u32 = 65_534;
@@ -31,13 +31,17 @@ fn each_below(folder: &Path, see: &mut impl FnMut(&Path)) {
 }
 
 fn sockets(project: &TestProject) -> Vec<PathBuf> {
+    sockets_at_least(project, 3)
+}
+
+fn sockets_at_least(project: &TestProject, expected: usize) -> Vec<PathBuf> {
     let mut found = vec![];
     each_below(&project.root().join("run"), &mut |path| {
         if path.symlink_metadata().unwrap().file_type().is_socket() {
             found.push(path.to_path_buf());
         }
     });
-    assert!(found.len() >= 3, "a watchdog and two hosts listen: {found:?}");
+    assert!(found.len() >= expected, "a watchdog and its hosts listen: {found:?}");
     found
 }
 
@@ -210,14 +214,19 @@ fn noise(seed: u64) -> Vec<u8> {
         state ^= state << 17;
         state
     };
-    let mut bytes = match seed % 4 {
-        0 => vec![0xff; 4],
-        1 => vec![0, 0, 0, 1],
-        2 => vec![16, 0, 0, 0],
-        _ => vec![],
+    let body: Vec<u8> = (0..next() % 4096).map(|_| next() as u8).collect();
+    let len = (body.len() as u32).to_le_bytes();
+    // A frame is its kind, its number of descriptors, its length, its payload.
+    let head = match seed % 7 {
+        0 => vec![],
+        1 => [&[1, 0][..], &len].concat(),
+        2 => [&[2, 0][..], &len].concat(),
+        3 => [&[1, 0][..], &u32::MAX.to_le_bytes()].concat(),
+        4 => [&[1, 255][..], &len].concat(),
+        5 => [&[1, 0][..], &(body.len() as u32 + 1).to_le_bytes()].concat(),
+        _ => [&[next() as u8, 0][..], &len].concat(),
     };
-    bytes.extend((0..next() % 4096).map(|_| next() as u8));
-    bytes
+    [head, body].concat()
 }
 
 #[test]
@@ -243,10 +252,13 @@ fn noise_on_the_sockets_disturbs_no_agent() {
                 assert!(!matches!(&ended, Err(e) if e.kind() == ErrorKind::WouldBlock), "seed {seed}: neither answered nor hung up");
             }
         }
-        // Many that say nothing and stay.
-        let idle: Vec<_> = (0..300).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+        // Many that say nothing and stay: beside some there is room, more than there is room for are turned away, and room comes back.
+        let idle: Vec<_> = (0..150).map(|_| UnixStream::connect(&socket).unwrap()).collect();
         assert_eq!(of(&project.status(), "lead")["state"], "up");
-        drop(idle);
+        let crowd: Vec<_> = (0..250).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+        drop((idle, crowd));
+        let room = (0..100).any(|_| project.run(&["status", "--json"]).code == 0);
+        assert!(room, "{}", socket.display());
     }
     assert_eq!(state(), before);
     project.run(&["send", "lead", "still here"]).ok();
@@ -300,4 +312,40 @@ start = ["sh", "-c", ". ./loud"]
         harmless("an agent's words", &format!("{}{}", s.stdout, s.stderr));
     }
     assert!(project.run(&["logs", "lead", "--raw"]).ok().stdout.contains("\u{1b}]0;evil"), "raw is raw");
+}
+
+#[test]
+fn those_who_watch_and_never_read_hold_up_no_agent() {
+    let project = TestProject::new(
+        r#"
+[project]
+name = "web"
+session_prefix = "int"
+[agent.lead]
+backend = "flood"
+[backend.flood]
+start = ["sh", "-c", "echo ready; read line; yes 0123456789abcdef | head -c 30000000; echo; echo all-of-it; exec cat"]
+"#,
+    );
+    project.run(&["up"]).ok();
+    let (pid, host) = (project.pid("lead"), project.host("int-1"));
+    let socket = sockets_at_least(&project, 2).into_iter().find(|s| s.ends_with("int-1.sock")).unwrap();
+    let ask = br#"{"ask":"attach","size":{"rows":24,"cols":80}}"#;
+    let frame = [&[1, 0][..], &(ask.len() as u32).to_le_bytes(), ask].concat();
+    let mut watching: Vec<_> = (0..20).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    for stream in &mut watching {
+        stream.write_all(&frame).unwrap();
+        // It has begun: what follows is never read.
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+    }
+    let mut lines = Lines::of(project.command(&["logs", "lead", "--follow"]));
+    project.run(&["send", "lead", "go"]).ok();
+    lines.until("all-of-it");
+    let status = std::fs::read_to_string(format!("/proc/{host}/status")).unwrap();
+    let field = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    let resident: u64 = field.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(resident < 200_000, "what nobody reads is kept for nobody: {resident} kB");
+    assert_eq!((project.pid("lead"), project.host("int-1")), (pid, host));
+    drop(watching);
 }
