@@ -484,9 +484,10 @@ impl Watchdog {
         if !self.watch.is_wanted(session) {
             return *self.watch.host(session) == Host::Absent;
         }
-        !link.restarting
-            && (waits(&link.status)
-                || (link.stream.is_some() && matches!(link.status.state, State::Up | State::Failing | State::Exited | State::Limited)))
+        // What a host that died had said last is no news of its agent: the next one has to speak.
+        let told = matches!(self.watch.host(session), Host::Up { .. });
+        let rests = matches!(link.status.state, State::Up | State::Failing | State::Exited | State::Limited);
+        !link.restarting && (waits(&link.status) || (told && rests))
     }
 
     /// Tells those who wait what has changed.

@@ -397,7 +397,7 @@ fn killed_at_every_step(pick: impl Fn(&TestProject, &serde_json::Value) -> i32) 
                 hits += usize::from(strace.hit.load(Ordering::Relaxed));
                 drop(strace);
                 let after = all_up(&project, 2);
-                labels_are_right(&census, &after);
+                labels_are_right(&census, &project);
                 let pids = |s: &serde_json::Value| ["a1", "a2"].map(|a| of(s, a)["pid"].as_i64());
                 assert_eq!(pids(&after), pids(&first), "{call} {nth}: an agent was started again");
                 tried += 1;
