@@ -83,7 +83,8 @@ fn an_agent_is_sent_to_shown_and_explained() {
     home.fleet(&["logs", "web"]).ok();
     home.fleet(&["why", "web/web-9"]).fails(2);
     home.fleet(&["stop", "web"]).ok();
-    home.fleet(&["send", "web", "x"]).fails(1);
+    assert!(home.fleet(&["send", "web", "x"]).ok().starts_with("queued "));
+    assert!(home.fleet(&["send", "web", "x", "--", "--wait=10ms"]).fails(1).contains("not taken in time"));
 }
 
 #[test]

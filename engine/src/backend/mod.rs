@@ -8,6 +8,9 @@ use crate::model::file::BackendTable;
 /// The built-in ones.
 pub const NAMES: &[&str] = &["claude", "codex", "opencode", "gemini", "aider", "shell"];
 
+/// Escape: what most of these programs are interrupted with.
+const INTERRUPT: &str = "\u{1b}";
+
 /// A program that plays agents.
 #[derive(Debug, Clone)]
 pub struct Backend {
@@ -16,6 +19,14 @@ pub struct Backend {
     pub resume: Option<Vec<String>>,
     /// The first prompt goes in as an argument.
     pub prompt_in_argv: bool,
+    /// It is pasted once the program takes input.
+    pub prompt_as_paste: bool,
+    /// Patterns on the screen.
+    pub ready: Option<String>,
+    pub waiting: Option<String>,
+    pub limited: Option<String>,
+    /// The key that ends what it does.
+    pub interrupt: String,
     /// The conversation's id is made here.
     pub mints_id: bool,
     /// Arguments after the program's name, and environment, by which it trusts its folder unasked.
@@ -35,6 +46,11 @@ impl Backend {
             start: table.start.clone(),
             resume: table.resume.clone(),
             prompt_in_argv: table.deliver.as_deref().is_none_or(|d| d == "argv"),
+            prompt_as_paste: table.deliver.as_deref() == Some("paste"),
+            ready: table.ready.clone(),
+            waiting: table.waiting.clone(),
+            limited: table.limited.clone(),
+            interrupt: table.interrupt.clone().unwrap_or_else(|| INTERRUPT.to_owned()),
             mints_id: table.id.as_deref() == Some("mint"),
             trust: (table.trust.clone(), table.trust_env.clone()),
             id_file: table.id_file.clone(),

@@ -12,6 +12,7 @@ use crate::contract::status::{AgentStatus, EngineStatus};
 use crate::drive::start;
 use crate::error::{Error, Result};
 use crate::os::clock::monotonic;
+use crate::os::lock::Lock;
 use crate::os::socket::{Frame, Stream};
 use crate::os::succession;
 
@@ -149,6 +150,7 @@ pub(super) fn report(layout: &Layout, session: &str) -> Result<AgentStatus> {
         FromHost::Report { status, .. } => Ok(*status),
         FromHost::Failed { reason } => Err(Error::failed(reason)),
         FromHost::Spoke
+        | FromHost::Mail { .. }
         | FromHost::Taken
         | FromHost::Done
         | FromHost::Detached { .. }
@@ -167,9 +169,12 @@ pub(super) fn send(layout: &Layout, session: &str, text: String, submit: bool, l
             Err(Error::failed(format!("session {session} has not taken the text: {reason}")).hint(format!("agents capture {session}")))
         }
         FromHost::Detached { reason } => Err(Error::failed(format!("session {session} has not taken the text: {reason}"))),
-        FromHost::Report { .. } | FromHost::Spoke | FromHost::Done | FromHost::Upgraded | FromHost::NotUpgraded { .. } => {
-            Err(strange(&who(session)))
-        }
+        FromHost::Report { .. }
+        | FromHost::Spoke
+        | FromHost::Mail { .. }
+        | FromHost::Done
+        | FromHost::Upgraded
+        | FromHost::NotUpgraded { .. } => Err(strange(&who(session))),
     }
 }
 
@@ -184,5 +189,50 @@ pub(super) fn capture(layout: &Layout, session: &str, lines: usize, styled: bool
     match serde_json::from_slice(&frame.payload) {
         Ok(FromHost::Failed { reason }) => Err(Error::failed(reason)),
         Ok(_) | Err(_) => Err(strange(&who(session))),
+    }
+}
+
+/// A session's host, which is told of mail; or why there is none to tell.
+pub(super) struct Mailbox(Result<Stream>);
+
+impl Mailbox {
+    /// From now on the host looks into the box when this connection ends, however it ends.
+    pub(super) fn open(layout: &Layout, session: &str) -> Mailbox {
+        let mut mailbox = Mailbox(host(layout, session));
+        if let Err(e) = mailbox.ask(session, false) {
+            mailbox.0 = Err(e);
+        }
+        mailbox
+    }
+
+    fn ask(&mut self, session: &str, interrupt: bool) -> Result<(String, bool)> {
+        let stream = self.0.as_mut().map_err(|e| Error::failed(&e.message))?;
+        queue(stream, &who(session), &ToHost::Mail { interrupt })?;
+        match answer(stream, &who(session), AT_ONCE)? {
+            FromHost::Mail { why, soon } => Ok((why, soon)),
+            FromHost::Failed { reason } | FromHost::Detached { reason } => Err(Error::failed(reason)),
+            FromHost::Taken
+            | FromHost::Spoke
+            | FromHost::Report { .. }
+            | FromHost::Done
+            | FromHost::Upgraded
+            | FromHost::NotUpgraded { .. } => Err(strange(&who(session))),
+        }
+    }
+
+    /// The message is there: why it is not taken yet, and whether it will be in a moment. Where there is no host, the next one finds it.
+    pub(super) fn there_is_mail(&mut self, layout: &Layout, session: &str, interrupt: bool) -> (String, bool) {
+        let mut told = self.ask(session, interrupt);
+        if told.is_err() {
+            // That host may have been replaced meanwhile.
+            told = Mailbox(host(layout, session)).ask(session, interrupt);
+        }
+        told.unwrap_or_else(|e| (e.message, Lock::is_held(&layout.host_lock(session)).unwrap_or(false)))
+    }
+
+    /// Why the first message that waits is not taken.
+    pub(super) fn why(layout: &Layout, session: &str) -> Result<String> {
+        let mut mailbox = Mailbox(host(layout, session));
+        Ok(mailbox.ask(session, false).map_or_else(|e| e.message, |(why, _)| why))
     }
 }

@@ -16,6 +16,7 @@ mod kill;
 mod list;
 mod logs;
 mod look;
+mod mail;
 mod man;
 mod orchestrate;
 mod place;
@@ -69,6 +70,7 @@ enum Verb {
     List(list::Args),
     Attach(attach::Args),
     Send(send::Args),
+    Mail(mail::Args),
     Capture(capture::Args),
     Logs(logs::Args),
     Why(why::Args),
@@ -167,6 +169,7 @@ fn run(cli: Cli) -> Result<()> {
         Verb::List(args) => list::run(&context, &args),
         Verb::Attach(args) => attach::run(&context, &args),
         Verb::Send(args) => send::run(&context, &args),
+        Verb::Mail(args) => mail::run(&context, &args),
         Verb::Capture(args) => capture::run(&context, &args),
         Verb::Logs(args) => logs::run(&context, &args),
         Verb::Why(args) => why::run(&context, &args),

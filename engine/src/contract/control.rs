@@ -28,6 +28,11 @@ pub enum ToHost {
     Resize { size: Size },
     /// Text for the agent, as a paste where it takes one, then Enter if `submit`. Answer: `Taken` or `Failed`.
     Send { text: String, submit: bool, timeout_ms: u64 },
+    /// There is a message in the session's mailbox, or will be before this connection ends; `interrupt`: end first what the agent does. Answer: `Mail`.
+    Mail {
+        #[serde(default)]
+        interrupt: bool,
+    },
     /// The last `lines` lines of scrollback and the screen: a `BYTES` frame. `styled` keeps colours as SGR sequences.
     Capture { lines: usize, styled: bool },
     /// End the agent with all below it, then the host itself. Answer: `Done` when nothing is left.
@@ -53,6 +58,11 @@ pub enum FromHost {
     /// To the watchdog: the agent that was started last has printed its first output.
     Spoke,
     Taken,
+    /// Why the first message that waits is not taken yet; empty where none waits. `soon`: that should change in a moment.
+    Mail {
+        why: String,
+        soon: bool,
+    },
     Done,
     /// The agent ended while the client was attached, or the host is about to.
     Detached {

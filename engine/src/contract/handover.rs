@@ -158,6 +158,13 @@ pub struct Delivery {
     pub timeout_us: u64,
     pub deadline_us: Option<u64>,
     pub lost: bool,
+    /// From the mailbox: its id, how many pieces were begun, and whether they are a paste.
+    #[serde(default)]
+    pub message: Option<u64>,
+    #[serde(default)]
+    pub begun: usize,
+    #[serde(default)]
+    pub paste: bool,
 }
 
 /// A project's watchdog.

@@ -117,6 +117,18 @@ impl Layout {
     pub fn run(&self, id: &str) -> PathBuf {
         self.runtime.join(format!("{id}.run"))
     }
+    /// Messages that the session's agent has not taken yet.
+    pub fn mail(&self, id: &str) -> PathBuf {
+        self.data.join("mail").join(id)
+    }
+    /// How far the host has typed a message: [`super::mail::Typing`] as JSON.
+    pub fn typing(&self, id: &str) -> PathBuf {
+        self.runtime.join(format!("{id}.typing"))
+    }
+    /// There while somebody who is attached has a line half typed.
+    pub fn draft(&self, id: &str) -> PathBuf {
+        self.runtime.join(format!("{id}.draft"))
+    }
     /// Taken by a command that changes this project's sessions.
     pub fn command_lock(&self) -> PathBuf {
         self.runtime.join("command.lock")

@@ -5,6 +5,7 @@
 pub mod control;
 pub mod handover;
 pub mod layout;
+pub mod mail;
 pub mod manifest;
 pub mod records;
 pub mod status;

@@ -30,6 +30,19 @@ pub struct Launch {
     /// How the conversation's id is found once the agent runs; `resume` is without it until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub find: Option<Find>,
+    /// The first prompt, where the program is given it as a paste once it takes input.
+    #[serde(default)]
+    pub paste: Option<String>,
+    /// Patterns on the screen: it takes input, it waits for a person, it is at its limit.
+    #[serde(default)]
+    pub ready: Option<String>,
+    #[serde(default)]
+    pub waiting: Option<String>,
+    #[serde(default)]
+    pub limited: Option<String>,
+    /// The key that ends what it does.
+    #[serde(default)]
+    pub interrupt: String,
     pub folder: PathBuf,
     pub env: BTreeMap<String, String>,
     /// Whether a dead agent is brought back.

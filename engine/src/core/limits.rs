@@ -65,6 +65,28 @@ pub const CLIENT_QUEUE_BYTES_MAX: usize = 1 << 20;
 /// What is typed into a terminal and not read by its program beyond this is refused.
 pub const INPUT_QUEUE_BYTES_MAX: usize = 4 << 20;
 
+/// A message is typed in pieces of at most this many bytes, the next one when the last was read: each fits whole into the kernel's buffer then, and
+/// no write of one is cut short (seen with 32 KiB).
+pub const PIECE_BYTES_MAX: usize = 4 << 10;
+
+/// A message of more bytes is a file: its path is better sent.
+pub const MAIL_BYTES_MAX: usize = 4 << 20;
+
+/// More messages than this waiting for one agent: whoever sends them should hear of it.
+pub const MAIL_WAITING_MAX: usize = 1000;
+
+/// So many messages are remembered after they were taken or dropped, for those who wait to hear of it.
+pub const MAIL_SETTLED_KEPT: usize = 100;
+
+/// A program that has just started is given mail when it has printed nothing for this long.
+pub const MAIL_SETTLE: Duration = Duration::from_millis(100);
+
+/// One that prints nothing at all, after this.
+pub const MAIL_SETTLE_SILENT: Duration = Duration::from_secs(1);
+
+/// The screen is looked at when the program has printed nothing for this long.
+pub const PAUSE: Duration = Duration::from_millis(50);
+
 /// The kernel takes lines of at most this many bytes in a terminal's line mode and silently drops the rest (n_tty, `N_TTY_BUF_SIZE` less one).
 pub const LINE_MODE_BYTES_MAX: usize = 4095;
 

@@ -317,7 +317,7 @@ impl Watchdog {
                     Ok(FromHost::Spoke) => self.has_spoken(session),
                     Ok(FromHost::Upgraded) => self.host_upgraded(session, Ok(())),
                     Ok(FromHost::NotUpgraded { reason }) => self.host_upgraded(session, Err(reason)),
-                    Ok(FromHost::Taken | FromHost::Done | FromHost::Detached { .. }) | Err(_) => {}
+                    Ok(FromHost::Taken | FromHost::Mail { .. } | FromHost::Done | FromHost::Detached { .. }) | Err(_) => {}
                 },
                 Ok(None) => break,
                 Err(_) => {

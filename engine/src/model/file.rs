@@ -115,6 +115,8 @@ pub struct BackendTable {
     pub auth: Option<String>,
     /// A pattern among its last lines that says it ended because it cannot work as it was called: then it is not started again.
     pub fatal: Option<String>,
+    /// What is typed to interrupt it, for `agents send --urgent`. Default: Escape, `"\u001b"`.
+    pub interrupt: Option<String>,
     /// The program's version that is wanted.
     pub version: Option<String>,
     /// Environment variables for all agents it plays.

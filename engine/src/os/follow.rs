@@ -75,6 +75,35 @@ impl Changes {
         }
     }
 
+    /// Waits until anything is touched.
+    pub fn wait_any(&mut self) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        while !self.drain()? {
+            match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until anything is touched. False: nothing was by `deadline` on [`super::clock::monotonic`].
+    pub fn wait_any_by(&mut self, deadline: std::time::Duration) -> io::Result<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        while !self.drain()? {
+            let left = deadline.saturating_sub(super::clock::monotonic());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(true)
+    }
+
     /// Waits until the file of that name is touched.
     pub fn wait(&mut self, name: &str) -> io::Result<()> {
         use rustix::event::{PollFd, PollFlags, poll};

@@ -40,6 +40,12 @@ fn stat(pid: i32) -> Option<Stat> {
 }
 
 impl ProcessId {
+    /// How many bytes it has read in its life, from wherever (`rchar` of proc_pid_io(5)); none where that may not be known.
+    pub fn bytes_read(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/io", self.pid)).ok()?;
+        text.lines().find_map(|l| l.strip_prefix("rchar: ")).and_then(|n| n.parse().ok())
+    }
+
     /// The process that has this number now.
     pub fn of(pid: i32) -> Option<ProcessId> {
         stat(pid).map(|s| s.id)

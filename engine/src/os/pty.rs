@@ -64,7 +64,17 @@ impl Pty {
 
     /// Bytes typed into the terminal that its program has not read yet.
     pub fn unread_bytes(&self) -> io::Result<u64> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        // What was written a moment ago may be on its way through the kernel; polling the reader's end makes it arrive (n_tty_poll).
+        let _ = poll(&mut [PollFd::new(&self.slave, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         rustix::io::ioctl_fionread(&self.slave).map_err(Into::into)
+    }
+}
+
+impl Pty {
+    /// Forgets what was typed and not read.
+    pub fn discard_unread(&self) -> io::Result<()> {
+        rustix::termios::tcflush(&self.slave, rustix::termios::QueueSelector::IFlush).map_err(Into::into)
     }
 }
 

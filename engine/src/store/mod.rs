@@ -7,6 +7,7 @@ pub(crate) mod conversation;
 pub(crate) mod events;
 pub(crate) mod instance;
 pub(crate) mod launch;
+pub(crate) mod mail;
 pub(crate) mod meta;
 pub(crate) mod project;
 pub(crate) mod prompt;

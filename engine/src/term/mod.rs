@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod client;
+mod draft;
 mod log;
 mod modes;
 mod plain;
@@ -12,4 +13,5 @@ mod recorder;
 mod replay;
 mod scan;
 
+pub use draft::Draft;
 pub use recorder::Recorder;

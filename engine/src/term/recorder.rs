@@ -139,6 +139,11 @@ impl Recorder {
         out
     }
 
+    /// The screen's text.
+    pub fn text(&mut self) -> String {
+        self.screen().text()
+    }
+
     /// The last `lines` lines of scrollback and the screen; `styled` keeps colours.
     pub fn capture(&mut self, lines: usize, styled: bool) -> Vec<u8> {
         let keep = lines + usize::from(self.size.rows);

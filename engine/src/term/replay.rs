@@ -91,6 +91,13 @@ impl Replay {
         (row + 1, (column + 1).min(screen.size().1.get()))
     }
 
+    /// The screen's rows, without what is empty at their ends.
+    pub(super) fn text(&self) -> String {
+        let screen = self.terminal.screen();
+        let cols = screen.size().1.get();
+        screen.rows(0, cols).map(|row| row.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    }
+
     /// What draws this screen on a terminal, cursor and colours included.
     pub(super) fn drawn(&self) -> Vec<u8> {
         let screen = self.terminal.screen();

@@ -27,6 +27,8 @@ fi
 for a; do printf '%s\0' "$a"; done > "seen/$name.part"
 mv "seen/$name.part" "seen/$name.$n.argv"
 echo "started $name $n"
+# How claude and codex look when they take input.
+printf '\342\235\257\n\342\200\272 Ask Codex to do anything\n'
 exec cat
 "#;
 

@@ -17,16 +17,20 @@ again() { for try in 1 2 3 4 5 6 7 8 9 10; do if "$@"; then return 0; fi; sleep 
 "$A" up
 lead=$(now | field pid)
 dd if=/dev/zero of="$AGENTS_HOME/fill" bs=4k 2>/dev/null || true
-"$A" send lead "$(head -c 3000 /dev/zero | tr '\0' x)"
-"$A" send lead "$(head -c 3000 /dev/zero | tr '\0' y)"
+if "$A" send lead "never kept" 2>told; then echo "a message was kept where there is no room"; exit 1; fi
+grep -q "$AGENTS_HOME" told || { echo "send does not say where: $(cat told)"; exit 1; }
+"$A" send --no-enter lead "$(head -c 3000 /dev/zero | tr '\0' x)
+"
+"$A" send --no-enter lead "$(head -c 3000 /dev/zero | tr '\0' y)
+"
 [ "$(now | field pid)" = "$lead" ] || { echo "the agent is another"; exit 1; }
 now | grep -q 'logincomplete' || { echo "status does not say it: $(now)"; exit 1; }
 kill -9 "$lead"
-again "$A" send --timeout 20 lead back
+again "$A" send --no-enter lead back
 new=$(now | field pid)
 [ "$new" != "$lead" ]
 for host in $(pgrep -f -- "host --data $AGENTS_HOME"); do kill -9 "$host"; done
-again "$A" send --timeout 20 lead again
+again "$A" send --no-enter lead again
 [ "$(now | field pid)" = "$new" ] || { echo "not adopted"; exit 1; }
 watchdog=$(pgrep -f -- "watchdog --data $AGENTS_HOME")
 kill -9 "$watchdog"

@@ -12,6 +12,7 @@ mod launcher;
 mod limits;
 mod lives;
 mod lock;
+mod mail;
 mod model_server;
 mod programs;
 mod project;

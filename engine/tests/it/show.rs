@@ -10,8 +10,23 @@ fn version_help_pages_completions_and_schemas() {
         assert_eq!(project.run(args).ok().stdout, version);
     }
     let help = project.run(&["--help"]).ok().stdout;
-    let verbs =
-        ["up", "down", "restart", "status", "attach", "send", "capture", "logs", "why", "check", "info", "schema", "completions", "man"];
+    let verbs = [
+        "up",
+        "down",
+        "restart",
+        "status",
+        "attach",
+        "send",
+        "mail",
+        "capture",
+        "logs",
+        "why",
+        "check",
+        "info",
+        "schema",
+        "completions",
+        "man",
+    ];
     for verb in verbs {
         assert!(help.lines().any(|l| l.trim_start().starts_with(verb)), "{verb} is not in\n{help}");
         project.run(&[verb, "--help"]).ok();

@@ -51,7 +51,7 @@ impl Host {
         Tree { root, reaper: std::process::id() as i32, scattered: false, lock: &lock, mark: &mark }.members()
     }
 
-    fn members(&self) -> Vec<ProcessId> {
+    pub(super) fn members(&self) -> Vec<ProcessId> {
         let (mark, lock) = self.tree();
         let root = self.agent.as_ref().map(|a| a.id);
         Tree { root, reaper: std::process::id() as i32, scattered: self.scattered, lock: &lock, mark: &mark }.members()
@@ -98,11 +98,13 @@ impl Host {
             self.recorder.reset();
             self.clients.redraw(&mut self.recorder);
         }
+        self.mail_prompt().map_err(|e| (e, false))?;
         let argv = self.argv();
         let program = pty::Program { argv, folder: &self.launch.folder, env: &self.launch.env, env_remove: FOREIGN, lock: lock.fd() };
         let id = pty::spawn(&self.pty, &program).map_err(|e| (format!("`{}` could not be started: {e}", argv[0]), false))?;
         self.agent = Some(Agent { id, adopted: false, end: None });
         self.spoke = false;
+        self.mail_agent_started();
         Ok(())
     }
 
@@ -131,6 +133,7 @@ impl Host {
         self.take_output();
         self.agent = None;
         self.search = super::conversation::Search::default();
+        self.mail_agent_ended();
         self.deliveries.agent_ended();
         self.input.clear();
         let death = self.death(ended);

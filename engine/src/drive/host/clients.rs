@@ -108,6 +108,11 @@ impl Clients {
         Ok(Clients { all, next: last })
     }
 
+    /// Whether that client is still there.
+    pub fn knows(&self, id: u64) -> bool {
+        self.all.iter().any(|c| c.id == id)
+    }
+
     /// The last number that a client was given.
     pub fn last(&self) -> u64 {
         self.next
@@ -217,6 +222,7 @@ impl Host {
         }
         let had_watchdog = self.clients.all.iter().any(|c| c.role == Role::Watchdog);
         self.clients.all.retain(|c| !c.gone);
+        self.mail_announced();
         if had_watchdog && !self.clients.has_watchdog() {
             self.replace_watchdog();
         }
@@ -240,6 +246,7 @@ impl Host {
             if matches!(self.clients.all[i].role, Role::Attached { read_only: false, .. })
                 && self.input.len() + frame.payload.len() <= limits::INPUT_QUEUE_BYTES_MAX
             {
+                self.mail_typed(&frame.payload);
                 self.input.extend(frame.payload);
             }
             return;
@@ -267,6 +274,7 @@ impl Host {
             }
             ToHost::Resize { size } => self.resize_for(i, size),
             ToHost::Send { text, submit, timeout_ms } => self.queue_delivery(id, &text, submit, timeout_ms),
+            ToHost::Mail { interrupt } => self.mail_asked(id, interrupt),
             ToHost::Capture { lines, styled } => {
                 let bytes = self.recorder.capture(lines, styled);
                 self.clients.all[i].stream.queue_bulk(BYTES, &bytes);

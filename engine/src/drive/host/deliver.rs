@@ -20,12 +20,20 @@ pub(super) struct Deliveries {
     queue: VecDeque<Delivery>,
 }
 
-struct Delivery {
+pub(super) struct Delivery {
     client: u64,
+    /// The message in the mailbox that this is.
+    pub message: Option<u64>,
+    /// How many pieces of it were begun.
+    begun: usize,
+    paste: bool,
+    /// Enter comes last.
+    submit: bool,
     /// What is to be typed, piece by piece; the next one only when the one before was read.
-    pieces: VecDeque<Vec<u8>>,
+    pub pieces: VecDeque<Vec<u8>>,
     typed: bool,
     timeout: Duration,
+    /// None for a message: that has all the time there is.
     deadline: Option<Duration>,
     look_at: Duration,
     interval: Duration,
@@ -33,9 +41,65 @@ struct Delivery {
     lost: bool,
 }
 
+/// A text as it may be typed: without what would act as a key.
+pub(super) fn clean(text: &str) -> String {
+    text.replace("\r\n", "\n").chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+impl Delivery {
+    /// A message of the mailbox, of which so many pieces were begun already.
+    pub fn of_message(id: u64, pieces: Vec<Vec<u8>>, begun: usize, paste: bool) -> Delivery {
+        Delivery {
+            client: 0,
+            message: Some(id),
+            begun,
+            paste,
+            submit: true,
+            pieces: pieces.into_iter().skip(begun).collect(),
+            typed: begun > 0,
+            timeout: Duration::MAX,
+            deadline: None,
+            look_at: monotonic(),
+            interval: LOOK_FIRST,
+            lost: false,
+        }
+    }
+
+    fn next_look(&self) -> Duration {
+        match (self.message, self.deadline) {
+            (Some(_), _) => self.look_at,
+            (None, None) => Duration::ZERO,
+            (None, Some(end)) => self.look_at.min(end),
+        }
+    }
+
+    fn look_last(&self) -> Duration {
+        if self.message.is_some() { limits::LOOK_AGAIN_MAX } else { LOOK_LAST }
+    }
+}
+
 impl Deliveries {
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.queue.front().map(|d| d.deadline.map_or(Duration::ZERO, |end| d.look_at.min(end)))
+        self.queue.front().map(Delivery::next_look)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether a message of the mailbox is among them.
+    pub fn is_typing(&self) -> bool {
+        self.queue.iter().any(|d| d.message.is_some())
+    }
+
+    pub fn push(&mut self, delivery: Delivery) {
+        self.queue.push_back(delivery);
+    }
+
+    /// The message among them, which nobody reads any more.
+    pub fn take_message(&mut self) -> Option<Delivery> {
+        let at = self.queue.iter().position(|d| d.message.is_some())?;
+        self.queue.remove(at)
     }
 
     /// The program printed: perhaps it has read.
@@ -43,7 +107,7 @@ impl Deliveries {
         if let Some(first) = self.queue.front_mut()
             && first.typed
         {
-            first.look_at = first.look_at.min(monotonic() + LOOK_FIRST);
+            (first.look_at, first.interval) = (first.look_at.min(monotonic() + LOOK_FIRST), LOOK_FIRST);
         }
     }
 
@@ -53,9 +117,12 @@ impl Deliveries {
             client: d.client,
             pieces: d.pieces.iter().cloned().map(Bytes).collect(),
             typed: d.typed,
-            timeout_us: d.timeout.as_micros() as u64,
+            timeout_us: u64::try_from(d.timeout.as_micros()).unwrap_or(u64::MAX),
             deadline_us: d.deadline.map(|t| t.as_micros() as u64),
             lost: d.lost,
+            message: d.message,
+            begun: d.begun,
+            paste: d.paste,
         };
         self.queue.iter().map(held).collect()
     }
@@ -64,6 +131,10 @@ impl Deliveries {
     pub fn take_over(held: Vec<handover::Delivery>) -> Deliveries {
         let take = |d: handover::Delivery| Delivery {
             client: d.client,
+            message: d.message,
+            begun: d.begun,
+            paste: d.paste,
+            submit: true,
             pieces: d.pieces.into_iter().map(|p| p.0).collect(),
             typed: d.typed,
             timeout: Duration::from_micros(d.timeout_us),
@@ -88,7 +159,7 @@ impl Host {
         if let Err(reason) = self.can_deliver(text) {
             return self.clients.answer(client, &FromHost::Failed { reason });
         }
-        let clean: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+        let clean = clean(text);
         let mut pieces = VecDeque::new();
         if self.recorder.modes().bracketed_paste {
             pieces.push_back(format!("\x1b[200~{clean}\x1b[201~").into_bytes());
@@ -104,6 +175,10 @@ impl Host {
         let now = monotonic();
         self.deliveries.queue.push_back(Delivery {
             client,
+            message: None,
+            begun: 0,
+            paste: false,
+            submit,
             pieces,
             typed: false,
             timeout,
@@ -114,7 +189,7 @@ impl Host {
         });
     }
 
-    fn can_deliver(&self, text: &str) -> Result<(), String> {
+    pub(super) fn can_deliver(&self, text: &str) -> Result<(), String> {
         if self.agent.is_none() {
             return Err(format!("the agent is not running: {} {}", self.state.word(), self.reason));
         }
@@ -135,7 +210,10 @@ impl Host {
     /// Moves the first delivery on as far as the program lets it.
     pub(super) fn deliver(&mut self, now: Duration) {
         while let Some(first) = self.deliveries.queue.front_mut() {
-            let deadline = *first.deadline.get_or_insert(now + first.timeout);
+            let deadline = match first.message {
+                Some(_) => Duration::MAX,
+                None => *first.deadline.get_or_insert(now + first.timeout),
+            };
             if first.lost {
                 self.end_delivery(Err("the agent ended before it had read all of it".into()));
                 continue;
@@ -150,16 +228,21 @@ impl Host {
                         continue;
                     }
                 } else {
-                    first.interval = (first.interval * 2).min(LOOK_LAST);
+                    first.interval = (first.interval * 2).min(first.look_last());
                     first.look_at = now + first.interval;
                 }
             }
             if !first.typed
                 && let Some(piece) = first.pieces.pop_front()
             {
+                (first.typed, first.look_at) = (true, now + LOOK_FIRST);
+                first.begun += 1;
+                if let (Some(message), begun, paste) = (first.message, first.begun, first.paste) {
+                    self.note_typing(message, begun, paste);
+                }
                 self.input.extend(piece);
-                first.typed = true;
-                first.look_at = now + LOOK_FIRST;
+                // At once: what was noted and is not typed when the host dies may be taken for typed.
+                self.type_input();
             } else if !first.typed {
                 self.end_delivery(Ok(()));
                 continue;
@@ -176,6 +259,13 @@ impl Host {
 
     fn end_delivery(&mut self, result: Result<(), String>) {
         if let Some(done) = self.deliveries.queue.pop_front() {
+            if let Some(id) = done.message {
+                return self.mail_taken(id);
+            }
+            if !done.submit && result.is_ok() {
+                self.mail_left();
+            }
+            self.mailbox_again();
             let message = match result {
                 Ok(()) => FromHost::Taken,
                 Err(reason) => FromHost::Failed { reason },

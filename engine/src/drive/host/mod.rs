@@ -9,6 +9,7 @@ mod conversation;
 mod death;
 mod deliver;
 pub(super) mod handover;
+mod mailbox;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,6 +23,7 @@ use self::awaited::Awaited;
 use self::clients::Clients;
 use self::deliver::Deliveries;
 use self::handover::Upgrade;
+use self::mailbox::Mailbox;
 use super::{interest, jitter, millis, start, wait};
 use crate::contract::layout::Layout;
 use crate::contract::records::{Event as Record, Launch, Run};
@@ -64,6 +66,7 @@ struct Host {
     clients: Clients,
     search: conversation::Search,
     deliveries: Deliveries,
+    mailbox: Mailbox,
     /// Typed, and not yet taken by the terminal.
     input: VecDeque<u8>,
     state: State,
@@ -109,6 +112,7 @@ pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
         }
     };
     host.clients.add_watchdog(watchdog);
+    host.mail_begin();
     host.work();
     host.live(&lock, &listener, &signals)
 }
@@ -159,6 +163,7 @@ impl Host {
             clients: Clients::default(),
             search: conversation::Search::default(),
             deliveries: Deliveries::default(),
+            mailbox: Mailbox::new(crate::os::fs::exists(&layout.draft(id))),
             input: VecDeque::new(),
             state: State::Starting,
             since: now(),
@@ -226,6 +231,7 @@ impl Host {
             self.search.next_deadline(),
             self.watchdog_due,
             self.deliveries.next_deadline(),
+            self.mailbox.next_deadline(),
             self.look_again,
             awaited,
             upgrade,
@@ -291,6 +297,10 @@ impl Host {
         }
         self.look_for_conversation();
         self.deliver(time);
+        if self.mailbox.next_deadline().is_some_and(|t| t <= time) {
+            self.look_into_mailbox(time);
+            self.deliver(time);
+        }
     }
 
     /// Works off the events; what they cause may bring more.
@@ -335,6 +345,7 @@ impl Host {
         self.clients.broadcast(&buffer);
         self.search.agent_stirred(self.launch.find.is_some());
         self.deliveries.look_now();
+        self.mailbox.printed();
     }
 
     fn type_input(&mut self) {
