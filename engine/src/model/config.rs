@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::agent::{Agent, Watch};
 use super::file::{AgentTable, BackendTable, File, RestartTable, WorktreeTable};
+use super::tasks::Tasks;
 use super::{duration, name, template};
 use crate::backend::{self, Backend};
 use crate::contract::records::Restart;
@@ -23,6 +24,9 @@ pub struct Config {
     pub default_branch: Option<String>,
     /// How a new worktree is furnished.
     pub worktree: WorktreeTable,
+    /// How the task queue runs.
+    #[allow(dead_code)]
+    pub tasks: Tasks,
 }
 
 /// The JSON Schema of `agents.toml`.
@@ -42,9 +46,6 @@ impl Config {
         }
     }
 }
-
-/// A task that failed so often is not saved by once more.
-const RETRIES_MAX: u32 = 100;
 
 struct Reader<'a> {
     file: &'a Path,
@@ -79,7 +80,7 @@ impl Reader<'_> {
             Some(other) => self.find(&["project", "runtime"], format!("unknown runtime `{other}`"), "write \"pty\""),
         }
         let backends = self.backends(&table.backend);
-        self.tasks(table);
+        let tasks = self.tasks(table);
         self.worktree(table);
         self.keys_of(&table.defaults, &["defaults"]);
         let agents = document::names_in_order(self.text, "agent")
@@ -90,7 +91,7 @@ impl Reader<'_> {
                 self.agent(&agent, own, &table.defaults, &backends)
             })
             .collect();
-        Config { name, prefix, agents, default_branch: table.project.default_branch.clone(), worktree: table.worktree.clone() }
+        Config { name, prefix, agents, default_branch: table.project.default_branch.clone(), worktree: table.worktree.clone(), tasks }
     }
 
     fn backends(&mut self, own: &BTreeMap<String, BackendTable>) -> BTreeMap<String, Backend> {
@@ -187,20 +188,13 @@ impl Reader<'_> {
         }
     }
 
-    fn tasks(&mut self, table: &File) {
-        if let Some(timeout) = table.tasks.timeout.as_deref().filter(|t| duration::parse(t).is_none()) {
-            self.find(&["tasks", "timeout"], format!("`{timeout}` is no duration"), "write it as \"90s\", \"10m\" or \"1h\"");
+    fn tasks(&mut self, table: &File) -> Tasks {
+        let mut findings = vec![];
+        let tasks = Tasks::of(&table.tasks, &mut findings);
+        for (keys, message, hint) in findings {
+            self.find(&keys.iter().map(String::as_str).collect::<Vec<_>>(), message, hint);
         }
-        if table.tasks.parallel == Some(0) {
-            self.find(&["tasks", "parallel"], "0 tasks at once would never run any", "write 1 or more");
-        }
-        if let Some(retries) = table.tasks.retries.filter(|r| *r > RETRIES_MAX) {
-            self.find(
-                &["tasks", "retries"],
-                format!("{retries} retries would never come to an end"),
-                format!("write {RETRIES_MAX} at most"),
-            );
-        }
+        tasks
     }
 
     fn env(&mut self, env: &BTreeMap<String, String>, at: &[&str]) {
@@ -421,7 +415,7 @@ mod tests {
         }
 
         #[test]
-        fn no_damage_makes_it_panic(at in 0usize..850, byte in proptest::prelude::any::<char>()) {
+        fn no_damage_makes_it_panic(at in 0usize..1280, byte in proptest::prelude::any::<char>()) {
             let good = include_str!("every-key.toml");
             let at = good.char_indices().map(|(i, _)| i).nth(at).unwrap_or(good.len());
             let _ = parse(&good[..at]);

@@ -140,8 +140,17 @@ pub struct WorktreeTable {
 pub struct TasksTable {
     /// How many run at once. Default: 2.
     pub parallel: Option<u32>,
-    /// How long one may take. Default: `1h`.
+    /// How many of a lane's run at once, by its name. Default: no lanes.
+    #[serde(default)]
+    pub lanes: BTreeMap<String, u32>,
+    /// How long one attempt may take. Default: `1h`.
     pub timeout: Option<String>,
     /// How often a failed one is tried again. Default: 0.
     pub retries: Option<u32>,
+    /// A file with the template around every task's prompt; relative to this file's folder. Default: one that tells the protocol.
+    pub prompt: Option<String>,
+    /// What ended longer ago goes to the archive. Default: `30d`.
+    pub keep: Option<String>,
+    /// Of what has ended so many are kept at most, the newest. Default: 10000.
+    pub keep_count: Option<u32>,
 }

@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod duration;
 pub(crate) mod file;
 pub(crate) mod name;
+pub(crate) mod tasks;
 pub(crate) mod template;
 
 pub(crate) use agent::{Agent, Start};
