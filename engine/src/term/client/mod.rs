@@ -223,6 +223,8 @@ mod tests {
 
     const SOCKET: &str = "TERM_CLIENT_TEST_SOCKET";
     const READ_ONLY: &str = "TERM_CLIENT_TEST_READ_ONLY";
+    /// Generous, as machines are slow now and then; what is waited for takes milliseconds.
+    const PATIENCE: Duration = Duration::from_secs(120);
 
     /// The client itself, run by the tests below in a terminal of its own.
     #[test]
@@ -244,7 +246,7 @@ mod tests {
     }
 
     fn soon() -> Duration {
-        clock::monotonic() + Duration::from_secs(20)
+        clock::monotonic() + PATIENCE
     }
 
     fn settings(pty: &Pty) -> String {
@@ -294,7 +296,7 @@ mod tests {
         /// Waits until the user's terminal has been sent this.
         fn shows(&mut self, text: &str) {
             while !String::from_utf8_lossy(&self.shown).contains(text) {
-                let left = ready([(self.pty.master.as_fd(), PollFlags::IN)], Some(Duration::from_secs(20))).unwrap();
+                let left = ready([(self.pty.master.as_fd(), PollFlags::IN)], Some(PATIENCE)).unwrap();
                 assert!(left[0], "{text:?} not in {:?}", String::from_utf8_lossy(&self.shown));
                 let mut buffer = [0; 4096];
                 let read = rustix::io::read(&self.pty.master, &mut buffer).unwrap();
@@ -320,7 +322,7 @@ mod tests {
     }
 
     fn accept(listener: &Listener) -> Stream {
-        assert!(ready([(listener.as_fd(), PollFlags::IN)], Some(Duration::from_secs(20))).unwrap()[0], "nobody connected");
+        assert!(ready([(listener.as_fd(), PollFlags::IN)], Some(PATIENCE)).unwrap()[0], "nobody connected");
         listener.accept().unwrap()
     }
 
