@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use agents::cli::{Error, Result};
+use agents::cli::{Error, Result, out};
 use agents::contract::control::{FromWatchdog, JSON, ToWatchdog};
 use agents::contract::layout::{ENGINE_FOLDER, Layout};
 use agents::contract::manifest::{Commands, MANIFEST_FILE, Manifest};
@@ -40,10 +40,14 @@ pub fn commands(harness: &Harness, folder: &Path) -> Result<Commands> {
     })
 }
 
-/// Runs one command of an engine's in the project's root; an error holds the end of what it said.
+/// Runs one command of an engine's in the project's root; its warnings are passed on, an error holds the end of what it said.
 pub fn run(argv: &[String], folder: &Path, what: &str) -> Result<()> {
     let output = output(argv, folder).map_err(|e| Error::failed(format!("{what}: {e}")))?;
     if output.code == 0 {
+        let project = folder.file_name().unwrap_or_default().to_string_lossy();
+        for warning in String::from_utf8_lossy(&output.stderr).lines().filter_map(|l| l.strip_prefix("warning: ")) {
+            out::warn(&format!("{project}: {warning}"));
+        }
         return Ok(());
     }
     let mut error = Error::failed(format!("{what}: `{}` ended with status {}", argv.join(" "), output.code));

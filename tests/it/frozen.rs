@@ -15,6 +15,17 @@ fn signal(name: &str, pid: &str) {
     assert!(Command::new("kill").args([name, pid]).status().unwrap().success(), "{name} {pid}");
 }
 
+/// Stops it, and waits until the kernel says so.
+fn freeze(pid: &str) {
+    signal("-STOP", pid);
+    let begun = Instant::now();
+    let stopped = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().rsplit(") ").next().unwrap().starts_with('T');
+    while !stopped() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{pid} does not stop");
+        std::thread::yield_now();
+    }
+}
+
 fn status(home: &TestHome) -> Value {
     let begun = Instant::now();
     let ran = home.fleet(&["status", "--json"]);
@@ -48,17 +59,31 @@ fn a_frozen_watchdog_makes_its_own_project_unknown_and_no_other() {
     }
     let pids = processes(&home, "web", "watchdog");
     assert_eq!(pids.len(), 1, "{pids:?} of {:?}", processes(&home, "web", ""));
-    signal("-STOP", &pids[0]);
+    freeze(&pids[0]);
     let seen = status(&home);
     let begun = Instant::now();
     let asked = home.agents("web", &["status"]);
     let took = begun.elapsed();
-    // Before anything can fail: a frozen one would hold up the end of the test.
-    signal("-CONT", &pids[0]);
     assert_eq!((state(&seen, "web"), state(&seen, "api")), ("unknown", "up"), "{seen}");
     assert!(took < LOOK_MAX, "it took {took:?}");
-    assert!(asked.code != 0 && asked.err.contains("watchdog"), "{asked:?}");
-    home.fleet(&["stop", "web"]).ok();
+    assert!(asked.code != 0 && asked.err.contains("the watchdog was stopped (SIGSTOP): `kill -CONT"), "{asked:?}");
+    // Who stops it need not know.
+    let said = home.fleet(&["stop", "web"]).ok();
+    assert!(said.contains("warning: web: the watchdog (pid ") && said.contains("was woken"), "{said}");
     assert_eq!(processes(&home, "web", ""), Vec::<String>::new(), "left after stop");
     assert_eq!(state(&status(&home), "web"), "down");
+}
+
+#[test]
+fn a_frozen_host_keeps_nobody_from_stopping() {
+    let home = TestHome::new();
+    home.fleet(&["create", "web", "--backend", "shell", "--start"]).ok();
+    let pids = processes(&home, "web", "host");
+    assert_eq!(pids.len(), 1, "{pids:?} of {:?}", processes(&home, "web", ""));
+    freeze(&pids[0]);
+    let said = home.agents("web", &["down"]).ok();
+    assert!(said.contains("warning: the host of web-1 (pid ") && said.contains("was woken"), "{said}");
+    assert_eq!(processes(&home, "web", ""), Vec::<String>::new(), "left after down");
+    let events = home.agents("web", &["why", "web-1"]).ok();
+    assert!(events.contains("woken"), "{events}");
 }

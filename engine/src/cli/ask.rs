@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::rouse::{self, Rouser};
 use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
 use crate::contract::layout::Layout;
 use crate::contract::status::{AgentStatus, EngineStatus};
+use crate::core::limits::{SILENCE_MAX, SILENCE_MIN};
 use crate::drive::start;
 use crate::error::{Error, Result};
 use crate::os::clock::monotonic;
@@ -63,23 +65,60 @@ const WATCHDOG: &str = "the watchdog";
 /// The whole project's state, by its watchdog; none where none runs.
 pub(super) fn status(layout: &Layout) -> Result<Option<EngineStatus>> {
     let Ok(mut stream) = Stream::connect(&layout.watchdog_socket()) else { return Ok(None) };
-    status_of(&mut stream).map(Some)
+    queue(&mut stream, WATCHDOG, &ToWatchdog::Status)?;
+    let answer = answer(&mut stream, WATCHDOG, AT_ONCE).map_err(|e| match rouse::hint(layout) {
+        Some(hint) => Error { hints: vec![hint], ..e },
+        None => e,
+    });
+    status_in(answer?).map(Some)
 }
 
-/// The same, on a connection that is there.
-pub(super) fn status_of(stream: &mut Stream) -> Result<EngineStatus> {
-    queue(stream, WATCHDOG, &ToWatchdog::Status)?;
-    match answer(stream, WATCHDOG, AT_ONCE)? {
+/// The same, on a connection that is there, for a command that goes on to change something: a watchdog that was stopped is woken.
+pub(super) fn status_of(layout: &Layout, stream: &mut Stream) -> Result<EngineStatus> {
+    status_in(exchange(layout, stream, &ToWatchdog::Status, AT_ONCE)?)
+}
+
+fn status_in(answer: FromWatchdog) -> Result<EngineStatus> {
+    match answer {
         FromWatchdog::Status { status } => Ok(status),
         FromWatchdog::Settled { .. } | FromWatchdog::Upgraded { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
     }
 }
 
+/// Asks the watchdog and waits for its answer. Daemons that were stopped are woken or replaced meanwhile; of a new watchdog the same is asked.
+fn exchange(layout: &Layout, stream: &mut Stream, message: &ToWatchdog, limit: Duration) -> Result<FromWatchdog> {
+    let mut rouser = Rouser::of(layout);
+    loop {
+        queue(stream, WATCHDOG, message)?;
+        match patient(&mut rouser, stream, limit) {
+            Ok(frame) => return serde_json::from_slice(&frame.payload).map_err(|e| strange(WATCHDOG).because(e)),
+            Err(e) if has_hung_up(&e) && std::mem::take(&mut rouser.ended_watchdog) => *stream = start::watchdog(layout)?,
+            Err(e) => return Err(silent(stream, WATCHDOG, &e)),
+        }
+    }
+}
+
+/// The watchdog's next frame; after some silence those who were stopped are roused.
+fn patient(rouser: &mut Rouser<'_>, stream: &mut Stream, limit: Duration) -> std::io::Result<Frame> {
+    let end = monotonic() + limit;
+    let mut silence = SILENCE_MIN;
+    loop {
+        match stream.next_by(end.min(monotonic() + silence)) {
+            Err(e) if e.kind() == ErrorKind::TimedOut && monotonic() < end => rouser.rouse(),
+            heard => return heard,
+        }
+        silence = SILENCE_MAX.min(silence * 2);
+    }
+}
+
+fn has_hung_up(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}
+
 /// Asks the watchdog to act, and waits until all of it has come to rest.
-pub(super) fn settle(stream: &mut Stream, message: &ToWatchdog) -> Result<Vec<AgentStatus>> {
-    queue(stream, WATCHDOG, message)?;
-    match answer(stream, WATCHDOG, SETTLED)? {
+pub(super) fn settle(layout: &Layout, stream: &mut Stream, message: &ToWatchdog) -> Result<Vec<AgentStatus>> {
+    match exchange(layout, stream, message, SETTLED)? {
         FromWatchdog::Settled { sessions } => Ok(sessions),
         FromWatchdog::Status { .. } | FromWatchdog::Upgraded { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
@@ -89,18 +128,19 @@ pub(super) fn settle(stream: &mut Stream, message: &ToWatchdog) -> Result<Vec<Ag
 /// [`settle`] for one session, with a watchdog that is started if there is none, and again where the one that was there was just ending.
 pub(super) fn settle_one(layout: &Layout, session: &str) -> Result<Option<AgentStatus>> {
     let message = ToWatchdog::Settle { sessions: vec![session.to_owned()] };
+    let mut rouser = Rouser::of(layout);
     for _ in 0..ENDING_MAX {
         let mut watchdog = start::watchdog(layout)?;
         let bytes = serde_json::to_vec(&message).map_err(|e| Error::failed(e.to_string()))?;
         watchdog.queue(JSON, &bytes, vec![]);
-        let answer = watchdog.flush_by(monotonic() + AT_ONCE).and_then(|()| watchdog.next_by(monotonic() + SETTLED));
+        let answer = watchdog.flush_by(monotonic() + AT_ONCE).and_then(|()| patient(&mut rouser, &mut watchdog, SETTLED));
         match answer {
             Ok(frame) => match serde_json::from_slice(&frame.payload) {
                 Ok(FromWatchdog::Settled { sessions }) => return Ok(sessions.into_iter().next()),
                 Ok(FromWatchdog::Failed { reason }) => return Err(Error::failed(reason)),
                 Ok(FromWatchdog::Status { .. } | FromWatchdog::Upgraded { .. }) | Err(_) => return Err(strange(WATCHDOG)),
             },
-            Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+            Err(e) if has_hung_up(&e) => {}
             Err(e) => return Err(silent(&watchdog, WATCHDOG, &e)),
         }
     }
@@ -108,11 +148,12 @@ pub(super) fn settle_one(layout: &Layout, session: &str) -> Result<Option<AgentS
 }
 
 /// Makes the watchdog and all hosts become the program that runs this command; how many hosts there are. An error: why they go on as they are.
-pub(super) fn upgrade(stream: &mut Stream) -> Result<usize> {
+pub(super) fn upgrade(layout: &Layout, stream: &mut Stream) -> Result<usize> {
     let message = serde_json::to_vec(&ToWatchdog::Upgrade).map_err(|e| Error::failed(e.to_string()))?;
     stream.queue(JSON, &message, vec![succession::own_program()?]);
-    stream.flush_by(monotonic() + AT_ONCE).map_err(|e| silent(stream, WATCHDOG, &e))?;
-    match answer(stream, WATCHDOG, SETTLED)? {
+    let said = stream.flush_by(monotonic() + AT_ONCE).and_then(|()| patient(&mut Rouser::of(layout), stream, SETTLED));
+    let frame = said.map_err(|e| silent(stream, WATCHDOG, &e))?;
+    match serde_json::from_slice(&frame.payload).map_err(|e| strange(WATCHDOG).because(e))? {
         FromWatchdog::Upgraded { hosts } => Ok(hosts),
         FromWatchdog::Status { .. } | FromWatchdog::Settled { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
@@ -146,7 +187,11 @@ fn who(session: &str) -> String {
 pub(super) fn report(layout: &Layout, session: &str) -> Result<AgentStatus> {
     let mut stream = host(layout, session)?;
     queue(&mut stream, &who(session), &ToHost::Status)?;
-    match answer(&mut stream, &who(session), AT_ONCE)? {
+    let answer = answer(&mut stream, &who(session), AT_ONCE).map_err(|e| match rouse::hint(layout) {
+        Some(hint) => Error { hints: vec![hint], ..e },
+        None => e,
+    });
+    match answer? {
         FromHost::Report { status, .. } => Ok(*status),
         FromHost::Failed { reason } => Err(Error::failed(reason)),
         FromHost::Spoke

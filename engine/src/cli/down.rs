@@ -45,9 +45,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     }
     let sessions: Vec<String> = chosen.iter().filter(|m| m.wanted == Wanted::Up || alive(m)).map(|m| m.session.clone()).collect();
     let mut watchdog = start::watchdog(layout)?;
-    let mut settled = ask::settle(&mut watchdog, &ToWatchdog::Settle { sessions })?;
+    let mut settled = ask::settle(layout, &mut watchdog, &ToWatchdog::Settle { sessions })?;
     if !unreadable.is_empty() {
-        settled.extend(ask::settle(&mut watchdog, &ToWatchdog::End { sessions: unreadable })?);
+        settled.extend(ask::settle(layout, &mut watchdog, &ToWatchdog::End { sessions: unreadable })?);
     }
     up::show(&settled);
     farewell(layout, watchdog)?;
@@ -98,7 +98,7 @@ fn farewell(layout: &Layout, mut watchdog: Stream) -> Result<()> {
     if meta::list(layout)?.iter().any(|m| m.wanted == Wanted::Up) {
         return Ok(());
     }
-    let pid = ask::status_of(&mut watchdog)?.watchdog.map(|w| w.pid);
+    let pid = ask::status_of(layout, &mut watchdog)?.watchdog.map(|w| w.pid);
     let process = pid.and_then(ProcessId::of).and_then(ProcessId::open);
     drop(watchdog);
     if let Some(process) = process {

@@ -22,6 +22,7 @@ mod orchestrate;
 mod place;
 mod restart;
 mod restore;
+mod rouse;
 mod schema;
 mod send;
 pub mod service;

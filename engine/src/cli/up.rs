@@ -110,9 +110,9 @@ pub(super) fn bring(
     if !ids.is_empty() {
         let mut watchdog = start::watchdog(layout)?;
         if live {
-            errors.extend(upgrade::when_other(&mut watchdog).err());
+            errors.extend(upgrade::when_other(layout, &mut watchdog).err());
         }
-        settled = ask::settle(&mut watchdog, &message(ids))?;
+        settled = ask::settle(layout, &mut watchdog, &message(ids))?;
     }
     forget_never_started(&project, sessions, &metas, &settled)?;
     mention_undeclared(&project, &metas);

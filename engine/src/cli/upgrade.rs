@@ -2,6 +2,7 @@
 
 use super::place::{Place, command_lock};
 use super::{Context, ask, out};
+use crate::contract::layout::Layout;
 use crate::contract::status::{EngineStatus, EngineVersion};
 use crate::error::{Error, Result};
 use crate::os::socket::Stream;
@@ -18,20 +19,20 @@ pub(super) fn run(context: &Context, Args {}: &Args) -> Result<()> {
         return Ok(());
     };
     let _lock = command_lock(&place.layout, "upgrade")?;
-    if !when_other(&mut watchdog)? {
+    if !when_other(&place.layout, &mut watchdog)? {
         out::say("this engine runs already");
     }
     Ok(())
 }
 
 /// Replaces the daemons where they are of another engine; agents and whoever is connected notice nothing. False: they are of this one.
-pub(super) fn when_other(watchdog: &mut Stream) -> Result<bool> {
-    let running = ask::status_of(watchdog)?;
+pub(super) fn when_other(layout: &Layout, watchdog: &mut Stream) -> Result<bool> {
+    let running = ask::status_of(layout, watchdog)?;
     let own = crate::engine_version();
     if !is_other(&running, &own) {
         return Ok(false);
     }
-    let hosts = ask::upgrade(watchdog).map_err(|e| refused(&running.engine, &own, e))?;
+    let hosts = ask::upgrade(layout, watchdog).map_err(|e| refused(&running.engine, &own, e))?;
     let sessions = if hosts == 1 { "session" } else { "sessions" };
     out::say(format!(
         "engine {} took over from {}; {hosts} {sessions} kept as they were",

@@ -90,6 +90,12 @@ pub const PAUSE: Duration = Duration::from_millis(50);
 /// The kernel takes lines of at most this many bytes in a terminal's line mode and silently drops the rest (n_tty, `N_TTY_BUF_SIZE` less one).
 pub const LINE_MODE_BYTES_MAX: usize = 4095;
 
+/// A daemon that has said nothing for this long while somebody waits may have been stopped: that is looked at, then ever less often.
+pub const SILENCE_MIN: Duration = Duration::from_secs(1);
+
+/// At least this often.
+pub const SILENCE_MAX: Duration = Duration::from_secs(8);
+
 /// How many hosts are started at once; more gain nothing, as each waits for the disk and the kernel.
 pub const STARTERS_MAX: usize = 4;
 

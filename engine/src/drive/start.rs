@@ -15,8 +15,15 @@ use crate::os::socket::{Listener, Stream};
 pub const WATCHDOG: &str = "watchdog";
 pub const HOST: &str = "host";
 
-pub(super) fn args(verb: &str, layout: &Layout) -> Vec<std::ffi::OsString> {
+pub fn args(verb: &str, layout: &Layout) -> Vec<std::ffi::OsString> {
     vec![verb.into(), "--data".into(), layout.data.clone().into(), "--runtime".into(), layout.runtime.clone().into()]
+}
+
+/// How the command line of a session's host begins.
+pub fn host_args(layout: &Layout, session: &str) -> Vec<std::ffi::OsString> {
+    let mut args = args(HOST, layout);
+    args.extend(["--session".into(), session.into()]);
+    args
 }
 
 /// A connection to the project's watchdog, which is started if there is none.
@@ -73,8 +80,7 @@ fn spawn_watchdog(layout: &Layout, lock: Lock) -> io::Result<()> {
 pub fn host(layout: &Layout, session: &str, terminal: Option<&OwnedFd>) -> io::Result<Stream> {
     let (ours, theirs) = Stream::pair()?;
     let theirs = theirs.into_fd();
-    let mut args = args(HOST, layout);
-    args.extend(["--session".into(), session.into()]);
+    let mut args = host_args(layout, session);
     let mut fds = vec![theirs.as_fd()];
     if let Some(terminal) = terminal {
         args.push("--terminal".into());

@@ -26,6 +26,7 @@ struct Stat {
     parent: i32,
     session: i32,
     zombie: bool,
+    stopped: bool,
 }
 
 fn stat(pid: i32) -> Option<Stat> {
@@ -36,7 +37,7 @@ fn stat(pid: i32) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
     let start = fields.nth(15)?.parse().ok()?;
-    Some(Stat { id: ProcessId { pid, start }, parent, session, zombie: matches!(state, "Z" | "X") })
+    Some(Stat { id: ProcessId { pid, start }, parent, session, zombie: matches!(state, "Z" | "X"), stopped: state == "T" })
 }
 
 impl ProcessId {
@@ -59,6 +60,16 @@ impl ProcessId {
     /// Whether it still runs; one that has ended and waits to be collected does not.
     pub fn is_alive(self) -> bool {
         stat(self.pid).is_some_and(|s| s.id == self && !s.zombie)
+    }
+
+    /// Whether it was stopped (SIGSTOP, Ctrl-Z) and does nothing until somebody lets it go on. One that is only slow, or traced, is not.
+    pub fn is_stopped(self) -> bool {
+        stat(self.pid).is_some_and(|s| s.id == self && s.stopped)
+    }
+
+    /// Whether it holds this file open.
+    pub fn holds(self, path: &Path) -> bool {
+        holds(self.pid, file_key(path)) && ProcessId::of(self.pid) == Some(self)
     }
 
     /// Whether it leads a session of its own.
@@ -205,6 +216,17 @@ pub fn working_in(folder: &Path, name: &str) -> Vec<ProcessId> {
             && std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
     };
     all_pids().into_iter().filter(here).filter_map(stat).filter(|s| !s.zombie).map(|s| s.id).collect()
+}
+
+/// Processes that were stopped (see [`ProcessId::is_stopped`]) and carry these words on their command line, one after the other and first. One pass over `/proc`.
+pub fn stopped(words: &[OsString]) -> Vec<ProcessId> {
+    use std::os::unix::ffi::OsStrExt;
+    let wanted: Vec<u8> = words.iter().flat_map(|w| [w.as_bytes(), b"\0"].concat()).collect();
+    let ours = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.splitn(2, |b| *b == 0).nth(1).is_some_and(|args| args.starts_with(&wanted))
+    };
+    all_pids().into_iter().filter_map(stat).filter(|s| s.stopped && ours(&s.id.pid)).map(|s| s.id).collect()
 }
 
 /// What a daemon is started with.
