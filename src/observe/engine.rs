@@ -125,11 +125,13 @@ impl Places {
                 session,
                 state,
                 activity: Activity::Unknown,
+                evidence: None,
                 pid: None,
                 since: None,
                 heals: 0,
                 reason,
                 backend: value("backend"),
+                until: None,
             });
         }
         seen.sessions = spawned.len();

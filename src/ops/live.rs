@@ -89,11 +89,13 @@ mod tests {
             session: session.into(),
             state,
             activity: Default::default(),
+            evidence: None,
             pid: None,
             since: None,
             heals: 0,
             reason: String::new(),
             backend: String::new(),
+            until: None,
         };
         let before = [agent("a", State::Up), agent("b", State::Failing), agent("c", State::Limited)];
         assert_eq!(ailing(&before, &[agent("a", State::Limited), agent("b", State::Failing), agent("c", State::Up)]), None);

@@ -47,6 +47,12 @@ fn agents(project: &ProjectReport) -> Text {
     if project.agents.is_empty() { none() } else { format!("{up}/{} up", project.agents.len()).into() }
 }
 
+/// Why it is in its state, else what it waits for or why it is taken to hang.
+fn remark(agent: &AgentStatus) -> &str {
+    let what = agent.evidence.as_ref().map_or("", |e| e.what.as_str());
+    if agent.reason.is_empty() { what } else { &agent.reason }
+}
+
 fn agent(agent: &AgentStatus, since: impl Fn(Timestamp) -> String) -> Vec<Text> {
     let tone = match agent.state {
         State::Up => Tone::Good,
@@ -58,6 +64,7 @@ fn agent(agent: &AgentStatus, since: impl Fn(Timestamp) -> String) -> Vec<Text> 
         Activity::Working => "working".into(),
         Activity::Waiting => Text::of(Tone::Accent, "waiting"),
         Activity::Idle => "idle".into(),
+        Activity::Hung => Text::of(Tone::Warn, "hung"),
         Activity::Unknown => none(),
     };
     let name = if agent.session.is_empty() { agent.name.clone() } else { format!("{} {}", agent.session, agent.name) };
@@ -71,7 +78,7 @@ fn agent(agent: &AgentStatus, since: impl Fn(Timestamp) -> String) -> Vec<Text> 
         Text::new(),
         Text::new(),
         Text::new(),
-        Text::of(if agent.state == State::Failing { Tone::Bad } else { Tone::Dim }, &agent.reason),
+        Text::of(if agent.state == State::Failing { Tone::Bad } else { Tone::Dim }, remark(agent)),
     ]
 }
 
@@ -238,11 +245,13 @@ mod tests {
             session: format!("{name}-1"),
             state,
             activity: Activity::Waiting,
+            evidence: None,
             pid: Some(4711),
             since: "2026-02-17T10:30:00Z".parse().ok(),
             heals,
             reason: reason.into(),
             backend: "claude".into(),
+            until: None,
         }
     }
 

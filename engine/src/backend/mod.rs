@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::contract::records::Endings;
-use crate::model::file::BackendTable;
+use crate::contract::records::{Endings, LiveRecord};
+use crate::model::file::{BackendTable, RecordTable};
 
 /// The built-in ones.
 pub const NAMES: &[&str] = &["claude", "codex", "opencode", "gemini", "aider", "shell"];
@@ -25,6 +25,9 @@ pub struct Backend {
     pub ready: Option<String>,
     pub waiting: Option<String>,
     pub limited: Option<String>,
+    pub working: Option<String>,
+    /// Where the program writes down what it does.
+    pub record: Option<LiveRecord>,
     /// The key that ends what it does.
     pub interrupt: String,
     /// The conversation's id is made here.
@@ -50,6 +53,8 @@ impl Backend {
             ready: table.ready.clone(),
             waiting: table.waiting.clone(),
             limited: table.limited.clone(),
+            working: table.working.clone(),
+            record: table.record.as_ref().map(live_record),
             interrupt: table.interrupt.clone().unwrap_or_else(|| INTERRUPT.to_owned()),
             mints_id: table.id.as_deref() == Some("mint"),
             trust: (table.trust.clone(), table.trust_env.clone()),
@@ -57,6 +62,18 @@ impl Backend {
             env: table.env.clone(),
             endings: Endings { limited: table.limited.clone(), auth: table.auth.clone(), fatal: table.fatal.clone() },
         }
+    }
+}
+
+fn live_record(table: &RecordTable) -> LiveRecord {
+    LiveRecord {
+        file: table.file.clone(),
+        key: table.key.clone(),
+        what: table.what.clone(),
+        start: table.start.clone(),
+        working: table.working.clone(),
+        waiting: table.waiting.clone(),
+        idle: table.idle.clone(),
     }
 }
 
@@ -89,7 +106,7 @@ mod tests {
             let table: BackendTable = crate::document::read(std::path::Path::new(&file), &text).unwrap();
             assert!(crate::model::template::unknown_placeholder(&table.start).is_none(), "{name}");
             assert!(built_in(name).is_some(), "{name}");
-            for pattern in [&table.ready, &table.waiting, &table.limited, &table.id_file].into_iter().flatten() {
+            for pattern in [&table.ready, &table.waiting, &table.working, &table.limited, &table.id_file].into_iter().flatten() {
                 assert!(regex_lite::Regex::new(pattern).is_ok(), "{name}: {pattern}");
             }
         }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::rouse::{self, Rouser};
 use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
 use crate::contract::layout::Layout;
-use crate::contract::status::{AgentStatus, EngineStatus};
+use crate::contract::status::{Activity, AgentStatus, EngineStatus};
 use crate::core::limits::{SILENCE_MAX, SILENCE_MIN};
 use crate::drive::start;
 use crate::error::{Error, Result};
@@ -195,6 +195,7 @@ pub(super) fn report(layout: &Layout, session: &str) -> Result<AgentStatus> {
         FromHost::Report { status, .. } => Ok(*status),
         FromHost::Failed { reason } => Err(Error::failed(reason)),
         FromHost::Spoke
+        | FromHost::Activity { .. }
         | FromHost::Mail { .. }
         | FromHost::Taken
         | FromHost::Done
@@ -216,6 +217,24 @@ pub(super) fn send(layout: &Layout, session: &str, text: String, submit: bool, l
         FromHost::Detached { reason } => Err(Error::failed(format!("session {session} has not taken the text: {reason}"))),
         FromHost::Report { .. }
         | FromHost::Spoke
+        | FromHost::Activity { .. }
+        | FromHost::Mail { .. }
+        | FromHost::Done
+        | FromHost::Upgraded
+        | FromHost::NotUpgraded { .. } => Err(strange(&who(session))),
+    }
+}
+
+/// What a hook of the agent's program says.
+pub(super) fn hook(layout: &Layout, session: &str, activity: Activity, what: String) -> Result<()> {
+    let mut stream = host(layout, session)?;
+    queue(&mut stream, &who(session), &ToHost::Hook { activity, what })?;
+    match answer(&mut stream, &who(session), AT_ONCE)? {
+        FromHost::Taken => Ok(()),
+        FromHost::Failed { reason } | FromHost::Detached { reason } => Err(Error::failed(reason)),
+        FromHost::Report { .. }
+        | FromHost::Spoke
+        | FromHost::Activity { .. }
         | FromHost::Mail { .. }
         | FromHost::Done
         | FromHost::Upgraded
@@ -258,6 +277,7 @@ impl Mailbox {
             FromHost::Failed { reason } | FromHost::Detached { reason } => Err(Error::failed(reason)),
             FromHost::Taken
             | FromHost::Spoke
+            | FromHost::Activity { .. }
             | FromHost::Report { .. }
             | FromHost::Done
             | FromHost::Upgraded

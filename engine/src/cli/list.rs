@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         out::say(if args.archived { "no session is archived" } else { "there is no session" });
         return Ok(());
     }
-    let mut table = Table::new(&["SESSION", "NAME", "AGENT", "STATE", "BRANCH", "WORKTREE", "FROM", "REASON"]);
+    let mut table = Table::new(&["SESSION", "NAME", "AGENT", "STATE", "ACTIVITY", "BRANCH", "WORKTREE", "FROM", "REASON"]);
     for row in rows {
         let text = |value: Option<String>| value.map_or_else(|| Text::of(Tone::Dim, "-"), Text::from);
         table.row(vec![
@@ -39,6 +39,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
             text(row.name),
             row.agent.into(),
             status::state_text(row.state),
+            status::activity_text(row.activity),
             text(row.branch),
             text(row.worktree.map(|w| env::shorten(w.as_ref()))),
             text(row.spawned_by),

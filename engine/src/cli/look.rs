@@ -47,11 +47,13 @@ pub(super) fn complete(mut status: EngineStatus, declared: &[&str]) -> EngineSta
                 session: String::new(),
                 state: State::Down,
                 activity: Activity::Unknown,
+                evidence: None,
                 pid: None,
                 since: None,
                 heals: 0,
                 reason: "never started".into(),
                 backend: String::new(),
+                until: None,
             });
         }
     }
@@ -67,11 +69,13 @@ fn alone(layout: &Layout, meta: &Meta) -> AgentStatus {
         session: meta.session.clone(),
         state,
         activity: Activity::Unknown,
+        evidence: None,
         pid: None,
         since: last.as_ref().map(|r| r.since),
         heals: last.as_ref().map_or(0, |r| r.heals),
         reason,
         backend: meta.backend.clone(),
+        until: None,
     };
     match Lock::is_held(&layout.host_lock(&meta.session)) {
         Err(e) => return status(State::Unknown, format!("whether its host lives cannot be told: {e}")),

@@ -11,6 +11,7 @@ mod check;
 mod clean;
 mod completions;
 mod down;
+mod hook;
 mod info;
 mod kill;
 mod list;
@@ -74,6 +75,7 @@ enum Verb {
     Mail(mail::Args),
     Capture(capture::Args),
     Logs(logs::Args),
+    Hook(hook::Args),
     Why(why::Args),
     Kill(kill::Args),
     Restore(restore::Args),
@@ -173,6 +175,7 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Mail(args) => mail::run(&context, &args),
         Verb::Capture(args) => capture::run(&context, &args),
         Verb::Logs(args) => logs::run(&context, &args),
+        Verb::Hook(args) => hook::run(&args),
         Verb::Why(args) => why::run(&context, &args),
         Verb::Kill(args) => kill::run(&context, &args),
         Verb::Restore(args) => restore::run(&context, &args),

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::out;
-use super::{ask, up};
+use super::{ask, status, up};
 use crate::contract::control::ToWatchdog;
 use crate::contract::layout::{CONFIG_FILE, Layout};
 use crate::contract::records::Event;
-use crate::contract::status::{AgentStatus, State};
+use crate::contract::status::{Activity, AgentStatus, State};
 use crate::error::{Error, Result};
 use crate::os::lock::Lock;
 use crate::os::process::{Run, run_holding};
@@ -320,6 +320,7 @@ pub(super) struct Row {
     pub name: Option<String>,
     pub agent: String,
     pub state: State,
+    pub activity: Activity,
     pub issue: Option<String>,
     pub branch: Option<String>,
     pub worktree: Option<String>,
@@ -344,6 +345,7 @@ impl Row {
             name: key(session::NAME),
             agent: meta.agent.clone(),
             state: status.map_or(otherwise, |s| s.state),
+            activity: status.map_or(Activity::Unknown, |s| s.activity),
             issue: key(ISSUE),
             branch: key(BRANCH),
             worktree: meta
@@ -356,7 +358,7 @@ impl Row {
             created_at: meta.created_at.to_string(),
             ended_at: key(ENDED_AT),
             preserved: key(PRESERVED),
-            reason: status.map(|s| s.reason.clone()).unwrap_or_default(),
+            reason: status.map(|s| status::remark(s).to_owned()).unwrap_or_default(),
         }
     }
 }

@@ -52,11 +52,13 @@ pub(super) fn state_text(state: State) -> Text {
     Text::of(tone, state.word())
 }
 
-fn activity_text(activity: Activity) -> Text {
+/// What an agent does looks like that.
+pub(super) fn activity_text(activity: Activity) -> Text {
     match activity {
         Activity::Working => Text::of(Tone::Good, "working"),
         Activity::Waiting => Text::of(Tone::Accent, "waiting"),
         Activity::Idle => "idle".into(),
+        Activity::Hung => Text::of(Tone::Warn, "hung"),
         Activity::Unknown => none(),
     }
 }
@@ -68,7 +70,7 @@ fn none() -> Text {
 fn table(status: &EngineStatus, since: impl Fn(jiff::Timestamp) -> String) -> Table {
     let mut table = Table::new(&["NAME", "SESSION", "STATE", "ACTIVITY", "SINCE", "HEALS", "PID", "REASON"]);
     for agent in status.agents.iter().chain(&status.sessions) {
-        let AgentStatus { name, session, state, activity, pid, heals, reason, .. } = agent;
+        let AgentStatus { name, session, state, activity, pid, heals, .. } = agent;
         table.row(vec![
             Text::of(Tone::Strong, name),
             if session.is_empty() { none() } else { session.as_str().into() },
@@ -77,10 +79,16 @@ fn table(status: &EngineStatus, since: impl Fn(jiff::Timestamp) -> String) -> Ta
             agent.since.map_or_else(none, |at| since(at).into()),
             if *heals > 0 { Text::of(Tone::Warn, heals.to_string()) } else { "0".into() },
             pid.map_or_else(none, |pid| pid.to_string().into()),
-            reason.as_str().into(),
+            remark(agent).into(),
         ]);
     }
     table
+}
+
+/// What is to be said of it: why it is in its state, else what it waits for or why it hangs.
+pub(super) fn remark(agent: &AgentStatus) -> &str {
+    let what = agent.evidence.as_ref().map_or("", |e| e.what.as_str());
+    if agent.reason.is_empty() { what } else { &agent.reason }
 }
 
 /// Shows every change; where no watchdog runs, waits until one does. Nothing wakes it in between, so moments are shown, not ages.
@@ -135,11 +143,13 @@ mod tests {
             session: "int-1".into(),
             state,
             activity: Activity::Unknown,
+            evidence: None,
             pid: Some(4711),
             since: "2026-02-17T10:30:00Z".parse().ok(),
             heals: 2,
             reason: reason.into(),
             backend: "shell".into(),
+            until: None,
         };
         let mut never = agent("writer", State::Down, "never started");
         (never.session, never.pid, never.since, never.heals) = (String::new(), None, None, 0);

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::out::{self, Text, Tone};
 use super::place::Place;
-use super::{Context, logs, look, status};
+use super::{Context, ask, logs, look, status};
 use crate::contract::records::Event;
-use crate::contract::status::{AgentStatus, State};
+use crate::contract::status::{AgentStatus, Evidence, Source, State};
 use crate::error::Result;
 use crate::os::clock;
 use crate::store::events;
@@ -42,9 +42,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         None => {
             let session = place.session(&args.name)?.session;
             let found = state.agents.iter().chain(&state.sessions).find(|a| a.session == session);
-            found.cloned().ok_or_else(|| super::ask::not_running(&session))?
+            found.cloned().ok_or_else(|| ask::not_running(&session))?
         }
     };
+    // Its host knows more than it tells at every moment.
+    let asks = matches!(status.state, State::Up | State::Limited) && !status.session.is_empty();
+    let status = if asks { ask::report(&place.layout, &status.session).unwrap_or(status) } else { status };
     let troubled = !matches!(status.state, State::Up) || status.heals > 0;
     let (events, output) = if status.session.is_empty() {
         (vec![], String::new())
@@ -59,6 +62,27 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         show(&answer);
     }
     Ok(())
+}
+
+/// What it does, since when, who says so and how long ago.
+fn does(status: &AgentStatus, now: jiff::Timestamp) -> Option<Text> {
+    if status.state != State::Up && status.state != State::Limited {
+        return None;
+    }
+    let Some(Evidence { source, what, since, seen }) = &status.evidence else {
+        return Some(Text::of(Tone::Dim, "what it does is not known: neither its program's record, nor a hook, nor its screen tells"));
+    };
+    let of = if what.is_empty() { String::new() } else { format!(": {what}") };
+    let who = match source {
+        Source::Record => "its program's own record",
+        Source::Hook => "a hook",
+        Source::Screen => "its screen",
+        Source::Process => "the state of its process",
+        Source::Other => "a newer engine",
+    };
+    let told = if source == &Source::Process { String::new() } else { format!(", which said so {} ago", look::age(*seen, now)) };
+    let word = Text::of(Tone::Accent, format!("{}{of}", status.activity.word()));
+    Some(word.and(Tone::Plain, format!(" for {}", look::age(*since, now))).and(Tone::Dim, format!(" (by {who}{told})")))
 }
 
 fn show(answer: &Answer) {
@@ -79,6 +103,9 @@ fn show(answer: &Answer) {
     out::fact(head);
     if !status.reason.is_empty() {
         out::fact(Text::of(Tone::Dim, "because ").and(Tone::Plain, &status.reason));
+    }
+    if let Some(does) = does(status, now) {
+        out::fact(does);
     }
     for event in &answer.events {
         let pid = event.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();

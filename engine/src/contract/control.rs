@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::records::Run;
-use super::status::{AgentStatus, EngineStatus};
+use super::status::{Activity, AgentStatus, EngineStatus, Evidence};
 use crate::os::pty::Size;
 
 /// The payload is one message, as JSON.
@@ -41,6 +41,12 @@ pub enum ToHost {
     Restart,
     /// Many sessions die at the same time: one that waits for its next start waits at least so long from now. No answer.
     Slow { wait_ms: u64, why: String },
+    /// From a hook of the agent's program: what it does now, and what it waits for. Answer: `Taken` or `Failed`.
+    Hook {
+        activity: Activity,
+        #[serde(default)]
+        what: String,
+    },
     /// Answer: `Report`.
     Status,
     /// Become the program whose open file comes along. Answer: `Upgraded` by that program, or `NotUpgraded`.
@@ -57,6 +63,11 @@ pub enum FromHost {
     },
     /// To the watchdog: the agent that was started last has printed its first output.
     Spoke,
+    /// To the watchdog: its agent does something else now.
+    Activity {
+        activity: Activity,
+        evidence: Option<Evidence>,
+    },
     Taken,
     /// Why the first message that waits is not taken yet; empty where none waits. `soon`: that should change in a moment.
     Mail {

@@ -129,6 +129,10 @@ impl Layout {
     pub fn draft(&self, id: &str) -> PathBuf {
         self.runtime.join(format!("{id}.draft"))
     }
+    /// Leads to the engine's program, under the name by which that is the engine.
+    pub fn program(&self) -> PathBuf {
+        self.runtime.join("bin/agents")
+    }
     /// Taken by a command that changes this project's sessions.
     pub fn command_lock(&self) -> PathBuf {
         self.runtime.join("command.lock")

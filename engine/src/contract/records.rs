@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::status::State;
+use super::status::{Activity, Evidence, State};
 use crate::os::process::ProcessId;
 use crate::os::pty::Size;
 
@@ -40,6 +40,15 @@ pub struct Launch {
     pub waiting: Option<String>,
     #[serde(default)]
     pub limited: Option<String>,
+    /// It works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working: Option<String>,
+    /// Where its program itself writes down what it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<LiveRecord>,
+    /// One that works and prints nothing for so long hangs; 0: the default.
+    #[serde(default)]
+    pub silence_ms: u64,
     /// The key that ends what it does.
     #[serde(default)]
     pub interrupt: String,
@@ -55,6 +64,27 @@ pub struct Launch {
     /// What its last lines say about its end.
     #[serde(default, skip_serializing_if = "Endings::is_empty")]
     pub endings: Endings,
+}
+
+/// A program's own record of what it does: a JSON file for each of its processes, rewritten at every change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveRecord {
+    /// Where it may lie; `{pid}` is the process. The first whose variables are set counts; `~` and `$NAME` only at the beginning.
+    pub file: Vec<String>,
+    /// The key of the word that says what it does.
+    pub key: String,
+    /// The key that says what it waits for.
+    #[serde(default)]
+    pub what: Option<String>,
+    /// The key of the process's start time (field 22 of proc(5)'s stat), by which a record that a dead one left is known.
+    #[serde(default)]
+    pub start: Option<String>,
+    #[serde(default)]
+    pub working: Vec<String>,
+    #[serde(default)]
+    pub waiting: Vec<String>,
+    #[serde(default)]
+    pub idle: Vec<String>,
 }
 
 /// Patterns that are looked for among the last lines of a program that ended with an error.
@@ -130,6 +160,10 @@ pub struct Run {
     /// When it died, on the monotonic clock, milliseconds, oldest first; within the window.
     #[serde(default)]
     pub deaths_ms: Vec<u64>,
+    #[serde(default)]
+    pub activity: Activity,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
 }
 
 /// One line of `events.jsonl`: a transition, why, and on what evidence.

@@ -44,6 +44,9 @@ pub struct AgentStatus {
     pub state: State,
     #[serde(default)]
     pub activity: Activity,
+    /// What tells so; none where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
     pub pid: Option<i32>,
     /// Since when it is in this state.
     #[schemars(with = "Option<String>")]
@@ -55,6 +58,10 @@ pub struct AgentStatus {
     pub reason: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub backend: String,
+    /// At its usage limit: when that is said to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
 }
 
 /// A session's state.
@@ -100,9 +107,56 @@ pub enum Activity {
     Working,
     Waiting,
     Idle,
+    /// It lives and does not move: stopped, or at work without a word for long.
+    Hung,
     #[default]
     #[serde(other)]
     Unknown,
+}
+
+impl Activity {
+    /// The word, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Activity::Working => "working",
+            Activity::Waiting => "waiting",
+            Activity::Idle => "idle",
+            Activity::Hung => "hung",
+            Activity::Unknown => "unknown",
+        }
+    }
+}
+
+/// What an agent's activity is known by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    pub source: Source,
+    /// What it waits for, or why it is taken to hang; in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub what: String,
+    /// Since when it does that.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// When the source said so last, or first since the watchdog was told.
+    #[schemars(with = "String")]
+    pub seen: Timestamp,
+}
+
+/// Who tells what an agent does, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Its program's own record.
+    Record,
+    /// A hook that the program calls.
+    Hook,
+    /// Patterns on its screen.
+    Screen,
+    /// The state of its process.
+    Process,
+    /// One that a newer engine knows.
+    #[serde(other)]
+    Other,
 }
 
 /// How many tasks there are.

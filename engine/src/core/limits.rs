@@ -87,6 +87,21 @@ pub const MAIL_SETTLE_SILENT: Duration = Duration::from_secs(1);
 /// The screen is looked at when the program has printed nothing for this long.
 pub const PAUSE: Duration = Duration::from_millis(50);
 
+/// A screen that goes on saying the same is looked at ever less often, down to once in this: a spinner turns for hours.
+pub const LOOK_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// One that works and prints nothing for this long hangs: programs that work draw a moving sign of it, or at least a line now and then.
+pub const SILENCE: Duration = Duration::from_secs(600);
+
+/// A hook's word that an agent works is forgotten when nothing was printed for this long: who is interrupted calls no hook.
+pub const HOOK_QUIET: Duration = Duration::from_secs(120);
+
+/// What a hook says of what its agent waits for is cut to this many bytes: it is shown in one line.
+pub const HOOK_BYTES_MAX: usize = 300;
+
+/// A program's own record is read up to this size; those seen have a few hundred bytes.
+pub const RECORD_BYTES_MAX: u64 = 64 << 10;
+
 /// The kernel takes lines of at most this many bytes in a terminal's line mode and silently drops the rest (n_tty, `N_TTY_BUF_SIZE` less one).
 pub const LINE_MODE_BYTES_MAX: usize = 4095;
 

@@ -1,8 +1,10 @@
 //! Decisions. Pure: no clock, file, process or socket; time comes in as a number, what is to be done goes out as a list.
 
+pub mod activity;
 pub mod cause;
 pub mod limits;
 pub mod restart;
+pub mod screen;
 pub mod session;
 pub mod storm;
 pub mod turns;

@@ -17,7 +17,7 @@ use super::{interest, jitter, start, wait};
 use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
 use crate::contract::layout::Layout;
 use crate::contract::records::Event as Record;
-use crate::contract::status::{Activity, AgentStatus, Daemon, EngineStatus, State, TaskCounts};
+use crate::contract::status::{Activity, AgentStatus, Daemon, EngineStatus, Evidence, State, TaskCounts};
 use crate::core::limits;
 use crate::core::storm::Storm;
 use crate::core::turns::Turns;
@@ -198,11 +198,13 @@ impl Watchdog {
                 session: session.to_owned(),
                 state: State::Down,
                 activity: Activity::Unknown,
+                evidence: None,
                 pid: None,
                 since: None,
                 heals: 0,
                 reason: String::new(),
                 backend: String::new(),
+                until: None,
             },
             restarting: false,
             refusal: String::new(),
@@ -219,7 +221,8 @@ impl Watchdog {
     fn is_down(&mut self, session: &str) {
         if let Some(link) = self.links.get_mut(session).filter(|l| l.status.state != State::Down) {
             link.terminal = None;
-            link.status = AgentStatus { state: State::Down, pid: None, since: Some(now()), reason: String::new(), ..link.status.clone() };
+            let status = AgentStatus { state: State::Down, pid: None, since: Some(now()), reason: String::new(), ..link.status.clone() };
+            link.status = AgentStatus { activity: Activity::Unknown, evidence: None, until: None, ..status };
         }
     }
 
@@ -315,6 +318,7 @@ impl Watchdog {
                         }
                     }
                     Ok(FromHost::Spoke) => self.has_spoken(session),
+                    Ok(FromHost::Activity { activity, evidence }) => self.does(session, activity, evidence),
                     Ok(FromHost::Upgraded) => self.host_upgraded(session, Ok(())),
                     Ok(FromHost::NotUpgraded { reason }) => self.host_upgraded(session, Err(reason)),
                     Ok(FromHost::Taken | FromHost::Mail { .. } | FromHost::Done | FromHost::Detached { .. }) | Err(_) => {}
@@ -354,6 +358,14 @@ impl Watchdog {
         self.changed = true;
         self.has_rested(session);
         self.step(session, Event::HostUp);
+    }
+
+    /// What the agent does has changed.
+    fn does(&mut self, session: &str, activity: Activity, evidence: Option<Evidence>) {
+        if let Some(link) = self.links.get_mut(session) {
+            (link.status.activity, link.status.evidence) = (activity, evidence);
+            self.changed = true;
+        }
     }
 
     /// A verdict that only the operator may reverse outlives every process: it is written down.

@@ -123,6 +123,7 @@ impl Reader<'_> {
                 ("ready", &table.ready),
                 ("waiting", &table.waiting),
                 ("limited", &table.limited),
+                ("working", &table.working),
                 ("auth", &table.auth),
                 ("fatal", &table.fatal),
                 ("id_file", &table.id_file),
@@ -133,6 +134,16 @@ impl Reader<'_> {
                         format!("`{key}` is no regular expression: {e}"),
                         "write the pattern in single quotes, so that backslashes stay".to_owned(),
                     ));
+                }
+            }
+            if let Some(record) = &table.record {
+                if record.file.is_empty() || !record.file.iter().all(|f| f.starts_with(['/', '~', '$']) && f.ends_with("{pid}.json")) {
+                    let hint = "write file = [\"~/.mycli/sessions/{pid}.json\"]".to_owned();
+                    wrong.push((at("record"), "`record.file` names no files that end with `{pid}.json`".to_owned(), hint));
+                }
+                if [&record.working, &record.waiting, &record.idle].iter().all(|words| words.is_empty()) {
+                    let hint = "write working = [\"busy\"], idle = [\"idle\"]".to_owned();
+                    wrong.push((at("record"), "`record` gives no word a meaning".to_owned(), hint));
                 }
             }
             if let Some(word) = template::unknown_placeholder(&table.trust) {

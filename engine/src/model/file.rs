@@ -107,10 +107,14 @@ pub struct BackendTable {
     pub id_file: Option<String>,
     /// A pattern on the screen that says it takes input.
     pub ready: Option<String>,
-    /// A pattern on the screen that says it waits for a person.
+    /// A pattern on the screen that says it waits for a person; the group `what`, else the whole line, is for what.
     pub waiting: Option<String>,
     /// A pattern on the screen that says it has hit its usage limit; the group `at` is until when.
     pub limited: Option<String>,
+    /// A pattern on the screen that says it works; it counts for more than `ready`, as many programs show their input line all the time.
+    pub working: Option<String>,
+    /// Where the program itself writes down what it does.
+    pub record: Option<RecordTable>,
     /// A pattern among its last lines that says it ended because it wants a login.
     pub auth: Option<String>,
     /// A pattern among its last lines that says it ended because it cannot work as it was called: then it is not started again.
@@ -122,6 +126,28 @@ pub struct BackendTable {
     /// Environment variables for all agents it plays.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+}
+
+/// A program's own record of what it does: a JSON file for each of its processes.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+pub struct RecordTable {
+    /// Where it lies, `{pid}` being the process; of several the first whose variable is set. `~/` or `$NAME/` may stand at the beginning.
+    pub file: Vec<String>,
+    /// The key whose value says what it does.
+    pub key: String,
+    /// The key that says what it waits for.
+    pub what: Option<String>,
+    /// The key with its process's start time, as `/proc/PID/stat` has it.
+    pub start: Option<String>,
+    /// The words that mean it works.
+    #[serde(default)]
+    pub working: Vec<String>,
+    /// The words that mean it waits for a person.
+    #[serde(default)]
+    pub waiting: Vec<String>,
+    /// The words that mean it takes input.
+    #[serde(default)]
+    pub idle: Vec<String>,
 }
 
 /// Sessions with a git worktree of their own.

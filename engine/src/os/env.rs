@@ -18,6 +18,8 @@ pub const AGENTS_DATA_DIR: &str = "AGENTS_DATA_DIR";
 pub const AGENTS_CONFIG: &str = "AGENTS_CONFIG";
 /// Set in an agent's environment: who it is to the engine, `orchestrator` or `agent`; without it a person calls, the `operator`.
 pub const AGENTS_CALLER: &str = "AGENTS_CALLER";
+/// Set in an agent's environment: the engine's program, for hooks of the agent's program; goes on to be right when the engine is upgraded.
+pub const AGENTS_PROGRAM: &str = "AGENTS_PROGRAM";
 /// Set in an agent's environment: `{hash}/{session}`; marks every process below it, however far it strays.
 pub const AGENTS_MARK: &str = "AGENTS_MARK";
 

@@ -160,6 +160,11 @@ pub fn look(path: &Path) -> io::Result<Found> {
     }
 }
 
+/// When a file was last written to; none where that cannot be told.
+pub fn modified(path: &Path) -> Option<jiff::Timestamp> {
+    fs::symlink_metadata(path).and_then(|m| m.modified()).ok()?.try_into().ok()
+}
+
 /// Whether something stands at the path; links are followed.
 pub fn exists(path: &Path) -> bool {
     path.exists()
@@ -294,6 +299,15 @@ pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(_) => copy(from, to),
     }
+}
+
+/// Makes a link lead there, whatever it led to before. Nothing is done where it does already.
+pub fn relink(target: &Path, path: &Path) -> io::Result<()> {
+    if fs::read_link(path).is_ok_and(|now| now == target) {
+        return Ok(());
+    }
+    let beside = path.with_extension(std::process::id().to_string());
+    std::os::unix::fs::symlink(target, &beside).and_then(|()| fs::rename(&beside, path)).map_err(|e| at(path, e))
 }
 
 /// A symlink at `path` that says `target`.

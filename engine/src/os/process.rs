@@ -256,9 +256,9 @@ pub fn own_path() -> Option<PathBuf> {
 }
 
 /// Variables of the agent that may have started a daemon: nothing of that one's.
-pub(super) fn foreign_variables() -> [&'static str; 5] {
-    use super::env::{AGENTS_CONFIG, AGENTS_DATA_DIR, AGENTS_MARK, AGENTS_PROJECT, AGENTS_SESSION};
-    [AGENTS_MARK, AGENTS_SESSION, AGENTS_PROJECT, AGENTS_DATA_DIR, AGENTS_CONFIG]
+pub(super) fn foreign_variables() -> [&'static str; 6] {
+    use super::env::{AGENTS_CONFIG, AGENTS_DATA_DIR, AGENTS_MARK, AGENTS_PROGRAM, AGENTS_PROJECT, AGENTS_SESSION};
+    [AGENTS_MARK, AGENTS_SESSION, AGENTS_PROJECT, AGENTS_DATA_DIR, AGENTS_CONFIG, AGENTS_PROGRAM]
 }
 
 /// Where a daemon's standard error goes. Where nothing can be written, a daemon without last words is better than none.

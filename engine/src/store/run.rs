@@ -35,6 +35,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout { instance: "i".into(), hash: "h".into(), data: folder.path().into(), runtime: folder.path().into() };
         let mut run = Run {
+            activity: Default::default(),
+            evidence: None,
             boot: clock::boot_id(),
             agent: None,
             state: State::Up,

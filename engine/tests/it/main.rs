@@ -1,6 +1,7 @@
 //! The real program, end to end, in a home of its own: nothing waits by sleeping, every wait has a deadline and says what it waited for.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
+mod activity;
 mod backends;
 mod boot;
 mod chaos;

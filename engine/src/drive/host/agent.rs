@@ -100,12 +100,22 @@ impl Host {
         }
         self.mail_prompt().map_err(|e| (e, false))?;
         let argv = self.argv();
-        let program = pty::Program { argv, folder: &self.launch.folder, env: &self.launch.env, env_remove: FOREIGN, lock: lock.fd() };
+        let mut env = self.launch.env.clone();
+        env.extend(self.offer_program().map(|path| (os::env::AGENTS_PROGRAM.to_owned(), path)));
+        let program = pty::Program { argv, folder: &self.launch.folder, env: &env, env_remove: FOREIGN, lock: lock.fd() };
         let id = pty::spawn(&self.pty, &program).map_err(|e| (format!("`{}` could not be started: {e}", argv[0]), false))?;
         self.agent = Some(Agent { id, adopted: false, end: None });
         self.spoke = false;
         self.mail_agent_started();
+        self.activity_started();
         Ok(())
+    }
+
+    /// Where the agent's hooks find the engine; none where that cannot be had, then they are not called.
+    pub(super) fn offer_program(&self) -> Option<String> {
+        let (own, path) = (os::process::own_path()?, self.layout.program());
+        os::fs::create_dir(path.parent()?, 0o700).and_then(|_| os::fs::relink(&own, &path)).ok()?;
+        Some(path.to_str()?.to_owned())
     }
 
     pub(super) fn argv(&self) -> &[String] {
@@ -134,6 +144,7 @@ impl Host {
         self.agent = None;
         self.search = super::conversation::Search::default();
         self.mail_agent_ended();
+        self.activity_ended();
         self.deliveries.agent_ended();
         self.input.clear();
         let death = self.death(ended);

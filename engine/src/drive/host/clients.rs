@@ -10,7 +10,7 @@ use super::Host;
 use crate::contract::control::{BYTES, FromHost, JSON, ToHost};
 use crate::contract::handover;
 use crate::contract::records::Run;
-use crate::contract::status::{AgentStatus, State};
+use crate::contract::status::{Activity, AgentStatus, Evidence, State};
 use crate::core::limits;
 use crate::core::session::Event;
 use crate::os::clock::monotonic;
@@ -168,6 +168,12 @@ impl Clients {
         self.all.iter_mut().filter(|c| c.role == Role::Watchdog).for_each(|c| tell(&mut c.stream, &FromHost::Spoke));
     }
 
+    /// To the watchdog: what the agent does now.
+    pub fn tell_activity(&mut self, activity: Activity, evidence: Option<Evidence>) {
+        let message = FromHost::Activity { activity, evidence };
+        self.all.iter_mut().filter(|c| c.role == Role::Watchdog).for_each(|c| tell(&mut c.stream, &message));
+    }
+
     pub fn answer(&mut self, id: u64, message: &FromHost) {
         if let Some(client) = self.all.iter_mut().find(|c| c.id == id) {
             tell(&mut client.stream, message);
@@ -247,6 +253,9 @@ impl Host {
                 && self.input.len() + frame.payload.len() <= limits::INPUT_QUEUE_BYTES_MAX
             {
                 self.mail_typed(&frame.payload);
+                if frame.payload.contains(&b'\r') {
+                    self.activity_asked();
+                }
                 self.input.extend(frame.payload);
             }
             return;
@@ -274,6 +283,10 @@ impl Host {
             }
             ToHost::Resize { size } => self.resize_for(i, size),
             ToHost::Send { text, submit, timeout_ms } => self.queue_delivery(id, &text, submit, timeout_ms),
+            ToHost::Hook { activity, what } => {
+                let message = self.hook(activity, &what).map_or_else(|reason| FromHost::Failed { reason }, |()| FromHost::Taken);
+                self.clients.answer(id, &message);
+            }
             ToHost::Mail { interrupt } => self.mail_asked(id, interrupt),
             ToHost::Capture { lines, styled } => {
                 let bytes = self.recorder.capture(lines, styled);

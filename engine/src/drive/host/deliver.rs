@@ -264,6 +264,8 @@ impl Host {
             }
             if !done.submit && result.is_ok() {
                 self.mail_left();
+            } else {
+                self.activity_asked();
             }
             self.mailbox_again();
             let message = match result {

@@ -57,12 +57,18 @@ pub(in crate::drive) fn main(layout: Layout, id: &str, record: i32) -> Result<()
     process::become_subreaper()?;
     let signals = signal::descriptor(&[signal::CHILD])?;
     let (asked_by, before) = (record.asked_by, name(&record.header.engine));
+    let (activity, evidence) = super::activity::of_run(Some(&record.run));
     let mut host = Host::take_over(layout, id, record)?;
     host.clients.answer(asked_by, &FromHost::Upgraded);
     host.log_event("upgraded", &format!("from {before} to {}", name(&header().engine)), Some(std::process::id() as i32));
     // Who ended meanwhile has said so to nobody.
     host.collect_children();
     host.notice_ends();
+    if host.agent.is_some() {
+        host.activity_found(activity, evidence);
+        // The program that they knew may be deleted by now.
+        let _ = host.offer_program();
+    }
     host.watch_awaited();
     // It may have been about to look.
     host.search.agent_stirred(host.launch.find.is_some());

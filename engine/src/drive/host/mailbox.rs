@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use regex_lite::Regex;
 use rustix::termios::{LocalModes, tcgetattr};
 
 use super::Host;
@@ -19,8 +18,6 @@ use crate::os::fs;
 use crate::store::mail;
 use crate::term::Draft;
 
-/// A screen that says no is looked at again when the program has printed, ever less often up to this.
-const LOOK_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A box that could not be read or written is tried again after this.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
 const NOT_READ: &str = "typed; its program has not read it yet";
@@ -40,16 +37,8 @@ pub(super) struct Mailbox {
     started: Duration,
     printed: Option<Duration>,
     pause: Duration,
-    patterns: Option<Patterns>,
     /// Taken, but that could not be written down yet.
     unwritten: Option<u64>,
-}
-
-/// What a backend's screen tells.
-struct Patterns {
-    ready: Option<Regex>,
-    waiting: Option<Regex>,
-    limited: Option<Regex>,
 }
 
 impl Mailbox {
@@ -65,7 +54,6 @@ impl Mailbox {
             started: Duration::ZERO,
             printed: None,
             pause: limits::PAUSE,
-            patterns: None,
             unwritten: None,
         }
     }
@@ -88,7 +76,7 @@ impl Mailbox {
     /// Another program starts in the terminal.
     fn anew(&mut self) {
         (self.settled, self.started, self.printed) = (false, monotonic(), None);
-        (self.draft, self.patterns, self.pause) = (Draft::default(), None, limits::PAUSE);
+        (self.draft, self.pause) = (Draft::default(), limits::PAUSE);
         self.look_at = Some(self.started);
     }
 }
@@ -221,6 +209,7 @@ impl Host {
     pub(super) fn mail_taken(&mut self, id: u64) {
         self.mail_turn(id, Standing::Taken);
         self.mailbox.pause = limits::PAUSE;
+        self.activity_asked();
     }
 
     fn mail_turn(&mut self, id: u64, to: Standing) {
@@ -375,32 +364,21 @@ impl Host {
         }
         let says = self.screen_says();
         if says.is_some() {
-            self.mailbox.pause = (self.mailbox.pause * 2).min(LOOK_PAUSE_MAX);
+            self.mailbox.pause = (self.mailbox.pause * 2).min(limits::LOOK_PAUSE_MAX);
         }
         says
     }
 
     /// What the screen has against it, where the backend says what to look for.
     fn screen_says(&mut self) -> Option<Held> {
-        let launch = &self.launch;
-        if [&launch.ready, &launch.waiting, &launch.limited].iter().all(|p| p.is_none()) {
-            return None;
-        }
-        let compile = |pattern: &Option<String>| pattern.as_ref().and_then(|p| Regex::new(&format!("(?m){p}")).ok());
-        let patterns = self.mailbox.patterns.get_or_insert_with(|| Patterns {
-            ready: compile(&launch.ready),
-            waiting: compile(&launch.waiting),
-            limited: compile(&launch.limited),
-        });
-        let screen = self.recorder.text();
-        let found = |pattern: &Option<Regex>| pattern.as_ref().and_then(|p| p.find(&screen)).map(|m| m.as_str().trim().to_owned());
-        if let Some(words) = found(&patterns.waiting) {
+        let says = self.look_at_screen();
+        if let Some(words) = says.waiting {
             return Some(held(format!("{ASKS}: {words}")));
         }
-        if let Some(words) = found(&patterns.limited) {
+        if let Some((words, _)) = says.limited {
             return Some(held(format!("it is at its limit: {words}")));
         }
-        if patterns.ready.is_some() && found(&patterns.ready).is_none() {
+        if says.ready == Some(false) {
             return Some(held("it takes no input now"));
         }
         None

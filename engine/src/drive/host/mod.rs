@@ -2,6 +2,7 @@
 //!
 //! One thread, one place where it waits. What happens becomes an event of `core::session`; the actions that come back are performed here.
 
+mod activity;
 mod agent;
 mod awaited;
 mod clients;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::event::PollFlags;
 
+use self::activity::Watched;
 use self::agent::Agent;
 use self::awaited::Awaited;
 use self::clients::Clients;
@@ -27,7 +29,7 @@ use self::mailbox::Mailbox;
 use super::{interest, jitter, millis, start, wait};
 use crate::contract::layout::Layout;
 use crate::contract::records::{Event as Record, Launch, Run};
-use crate::contract::status::{Activity, AgentStatus, State};
+use crate::contract::status::{AgentStatus, State};
 use crate::core::cause::Remedy;
 use crate::core::limits;
 use crate::core::restart::{Deaths, Policy};
@@ -67,6 +69,7 @@ struct Host {
     search: conversation::Search,
     deliveries: Deliveries,
     mailbox: Mailbox,
+    watched: Watched,
     /// Typed, and not yet taken by the terminal.
     input: VecDeque<u8>,
     state: State,
@@ -104,6 +107,7 @@ pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
     process::become_subreaper()?;
     let signals = signal::descriptor(&[signal::CHILD])?;
     let listener = Listener::bind(&layout.host_socket(id))?;
+    let (activity, evidence) = activity::of_run(store::run::read(&layout, id).as_ref());
     let mut host = match Host::begin(layout, id, master) {
         Ok(host) => host,
         Err(e) => {
@@ -113,6 +117,9 @@ pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
     };
     host.clients.add_watchdog(watchdog);
     host.mail_begin();
+    if host.agent.is_some() {
+        host.activity_found(activity, evidence);
+    }
     host.work();
     host.live(&lock, &listener, &signals)
 }
@@ -164,6 +171,7 @@ impl Host {
             search: conversation::Search::default(),
             deliveries: Deliveries::default(),
             mailbox: Mailbox::new(crate::os::fs::exists(&layout.draft(id))),
+            watched: Watched::new(),
             input: VecDeque::new(),
             state: State::Starting,
             since: now(),
@@ -232,6 +240,7 @@ impl Host {
             self.watchdog_due,
             self.deliveries.next_deadline(),
             self.mailbox.next_deadline(),
+            self.watched.next_deadline(),
             self.look_again,
             awaited,
             upgrade,
@@ -251,6 +260,7 @@ impl Host {
         asked.extend(self.ending.iter().map(|(_, fd)| (fd.as_fd(), PollFlags::IN)));
         asked.extend(self.awaited.iter().filter_map(Awaited::descriptor).map(|fd| (fd, PollFlags::IN)));
         asked.extend(self.upgrade.iter().map(|upgrade| (upgrade.fd(), PollFlags::IN)));
+        asked.extend(self.watched.descriptor().map(|fd| (fd, PollFlags::IN)));
         let first_client = asked.len();
         asked.extend(self.clients.streams().map(interest));
         let ready = wait(&asked, deadline)?;
@@ -262,9 +272,11 @@ impl Host {
         if ready[1].contains(PollFlags::IN) {
             while signal::next(signals).is_some() {}
             self.collect_children();
+            self.look_whether_stopped();
         }
         if ready[3..first_client].iter().any(|r| !r.is_empty()) {
             self.notice_ends();
+            self.record_stirred();
         }
         if self.awaited.is_some() {
             self.reconsider(false);
@@ -301,6 +313,7 @@ impl Host {
             self.look_into_mailbox(time);
             self.deliver(time);
         }
+        self.keep_activity(time);
     }
 
     /// Works off the events; what they cause may bring more.
@@ -346,6 +359,7 @@ impl Host {
         self.search.agent_stirred(self.launch.find.is_some());
         self.deliveries.look_now();
         self.mailbox.printed();
+        self.activity_printed(buffer.len());
     }
 
     fn type_input(&mut self) {
@@ -378,16 +392,19 @@ impl Host {
 
     /// What others see of this session.
     fn status(&self) -> AgentStatus {
+        let (activity, evidence) = self.watched.seen_now();
         AgentStatus {
             name: self.launch.agent.clone(),
             session: self.id.clone(),
             state: self.state,
-            activity: Activity::Unknown,
+            activity,
+            evidence,
             pid: self.agent.as_ref().map(|a| a.id.pid),
             since: Some(self.since),
             heals: self.session.heals,
             reason: self.reason_or_gap(),
             backend: self.launch.backend.clone(),
+            until: self.limited_until(),
         }
     }
 
@@ -400,6 +417,7 @@ impl Host {
     }
 
     fn run_record(&self) -> Run {
+        let (activity, evidence) = self.watched.seen();
         Run {
             boot: boot_id(),
             agent: self.agent.as_ref().map(|a| a.id),
@@ -412,6 +430,8 @@ impl Host {
             anew: self.session.anew,
             until: self.limited_until(),
             deaths_ms: self.session.deaths.record().map(|t| t.as_millis() as u64).collect(),
+            activity,
+            evidence,
         }
     }
 

@@ -1,0 +1,104 @@
+//! What a program's screen tells, by its backend's patterns.
+
+use regex_lite::Regex;
+
+use super::activity::Doing;
+
+/// A backend's patterns, compiled; `^` and `$` are a line's ends.
+#[derive(Debug, Default)]
+pub struct Patterns {
+    ready: Option<Regex>,
+    waiting: Option<Regex>,
+    working: Option<Regex>,
+    limited: Option<Regex>,
+}
+
+/// What one screen says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Says {
+    /// It waits for a person, for this.
+    pub waiting: Option<String>,
+    /// The line that tells of its usage limit, and until when, in its words.
+    pub limited: Option<(String, Option<String>)>,
+    pub working: bool,
+    /// It takes input; none where the backend does not say how that looks.
+    pub ready: Option<bool>,
+}
+
+impl Patterns {
+    /// Of `ready`, `waiting`, `working` and `limited`. One that is no regular expression never matches: it was refused long before.
+    pub fn new([ready, waiting, working, limited]: [Option<&str>; 4]) -> Patterns {
+        let compile = |pattern: Option<&str>| pattern.and_then(|p| Regex::new(&format!("(?m){p}")).ok());
+        Patterns { ready: compile(ready), waiting: compile(waiting), working: compile(working), limited: compile(limited) }
+    }
+
+    /// Nothing can be told from a screen.
+    pub fn is_empty(&self) -> bool {
+        [&self.ready, &self.waiting, &self.working, &self.limited].iter().all(|p| p.is_none())
+    }
+
+    pub fn read(&self, screen: &str) -> Says {
+        let line = |at: std::ops::Range<usize>| {
+            let start = screen[..at.start].rfind('\n').map_or(0, |n| n + 1);
+            let end = screen[at.end..].find('\n').map_or(screen.len(), |n| at.end + n);
+            screen[start..end].lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or_default().to_owned()
+        };
+        let waiting = self.waiting.as_ref().and_then(|p| p.captures(screen)).map(|found| match (found.name("what"), found.get(0)) {
+            (Some(what), _) => what.as_str().trim().to_owned(),
+            (None, Some(all)) => line(all.range()),
+            (None, None) => String::new(),
+        });
+        let limited = self.limited.as_ref().and_then(|p| p.captures_iter(screen).last()).map(|found| {
+            let at = found.name("at").map(|at| at.as_str().trim().to_owned());
+            (found.get(0).map_or_else(String::new, |all| line(all.range())), at)
+        });
+        let is = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|p| p.is_match(screen));
+        Says { waiting, limited, working: is(&self.working), ready: self.ready.as_ref().map(|p| p.is_match(screen)) }
+    }
+}
+
+impl Says {
+    /// What the agent does, as far as its screen tells. A question hides all else; what works may show its input line too.
+    pub fn doing(&self) -> Option<Doing> {
+        if let Some(what) = &self.waiting {
+            return Some(Doing::Waiting { what: what.clone() });
+        }
+        if self.working {
+            return Some(Doing::Working);
+        }
+        (self.ready == Some(true)).then_some(Doing::Idle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_hides_all_else_and_work_hides_the_input_line() {
+        let patterns = Patterns::new([Some("^> $"), Some(r"\(y/n\)"), Some("esc to stop"), Some(r"limit: resets at (?<at>\S+)")]);
+        let waiting = |what: &str| Some(Doing::Waiting { what: what.into() });
+        for (screen, doing, limited) in [
+            ("", None, None),
+            ("hello\n> ", Some(Doing::Idle), None),
+            ("* 3s, esc to stop\n> ", Some(Doing::Working), None),
+            ("esc to stop\n  Run rm? (y/n)  \n> ", waiting("Run rm? (y/n)"), None),
+            ("limit: resets at 3pm\nlimit: resets at 5pm \n> ", Some(Doing::Idle), Some(("limit: resets at 5pm", "5pm"))),
+        ] {
+            let says = patterns.read(screen);
+            assert_eq!(says.doing(), doing, "{screen:?}");
+            assert_eq!(says.limited, limited.map(|(line, at)| (line.to_owned(), Some(at.to_owned()))), "{screen:?}");
+        }
+        let named = Patterns::new([None, Some(r"(?<what>Delete [^\n?]*)\?"), None, None]);
+        assert_eq!(named.read("  Delete it all? [1]").doing(), waiting("Delete it all"));
+        assert!(Patterns::new([None; 4]).is_empty() && Patterns::new([None; 4]).read("> ").doing().is_none());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_screen_makes_it_panic(screen in proptest::prelude::any::<String>()) {
+            let patterns = Patterns::new([Some("."), Some("(?s)a.*b"), Some("$"), Some("(?<at>.)")]);
+            let _ = patterns.read(&screen).doing();
+        }
+    }
+}
