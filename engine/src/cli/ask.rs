@@ -13,7 +13,7 @@ use crate::contract::status::{Activity, AgentStatus, EngineStatus};
 use crate::core::limits::{SILENCE_MAX, SILENCE_MIN};
 use crate::drive::start;
 use crate::error::{Error, Result};
-use crate::os::clock::monotonic;
+use crate::os::clock::{monotonic, now};
 use crate::os::lock::Lock;
 use crate::os::socket::{Frame, Stream};
 use crate::os::succession;
@@ -127,7 +127,7 @@ pub(super) fn settle(layout: &Layout, stream: &mut Stream, message: &ToWatchdog)
 
 /// [`settle`] for one session, with a watchdog that is started if there is none, and again where the one that was there was just ending.
 pub(super) fn settle_one(layout: &Layout, session: &str) -> Result<Option<AgentStatus>> {
-    let message = ToWatchdog::Settle { sessions: vec![session.to_owned()] };
+    let message = ToWatchdog::Settle { sessions: vec![session.to_owned()], asked: Some(now()) };
     let mut rouser = Rouser::of(layout);
     for _ in 0..ENDING_MAX {
         let mut watchdog = start::watchdog(layout)?;

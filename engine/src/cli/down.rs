@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     }
     let sessions: Vec<String> = chosen.iter().filter(|m| m.wanted == Wanted::Up || alive(m)).map(|m| m.session.clone()).collect();
     let mut watchdog = start::watchdog(layout)?;
-    let mut settled = ask::settle(layout, &mut watchdog, &ToWatchdog::Settle { sessions })?;
+    let mut settled = ask::settle(layout, &mut watchdog, &ToWatchdog::Settle { sessions, asked: None })?;
     if !unreadable.is_empty() {
         settled.extend(ask::settle(layout, &mut watchdog, &ToWatchdog::End { sessions: unreadable })?);
     }

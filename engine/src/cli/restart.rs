@@ -13,5 +13,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
-    up::bring(context, &up::Which { words: &args.agents, wanted: false }, "restart", true, |sessions| ToWatchdog::Restart { sessions })
+    up::bring(context, &up::Which { words: &args.agents, wanted: false }, "restart", true, |sessions, asked| ToWatchdog::Restart {
+        sessions,
+        asked,
+    })
 }

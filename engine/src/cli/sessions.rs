@@ -127,7 +127,7 @@ pub(super) fn stop(layout: &Layout, meta: &mut Meta) -> Result<()> {
     // A watchdog that runs may not have heard yet that it is not wanted.
     if let Ok(mut watchdog) = Stream::connect(&layout.watchdog_socket()) {
         // One that is just ending wants nothing either.
-        let _ = ask::settle(layout, &mut watchdog, &ToWatchdog::Settle { sessions: vec![meta.session.clone()] });
+        let _ = ask::settle(layout, &mut watchdog, &ToWatchdog::Settle { sessions: vec![meta.session.clone()], asked: None });
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::out::{self, Table, Text, Tone};
 use super::place::{command_lock, unknown};
 use super::{Context, ask, sessions, status, upgrade};
@@ -36,7 +38,7 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let which = Which { words: &args.agents, wanted: args.wanted };
-    bring(context, &which, "up", !args.no_live, |sessions| ToWatchdog::Settle { sessions })
+    bring(context, &which, "up", !args.no_live, |sessions, asked| ToWatchdog::Settle { sessions, asked })
 }
 
 /// Which agents are meant.
@@ -57,7 +59,7 @@ pub(super) fn bring(
     which: &Which<'_>,
     command: &str,
     live: bool,
-    message: impl Fn(Vec<String>) -> ToWatchdog,
+    message: impl Fn(Vec<String>, Option<Timestamp>) -> ToWatchdog,
 ) -> Result<()> {
     let project = Project::find(&context.folder)?;
     let layout = &project.layout;
@@ -96,6 +98,7 @@ pub(super) fn bring(
             Err(error) => errors.push(error.of(whose)),
         }
     }
+    let asked = clock::now();
     store::write(layout, &new_launches, &new_metas)?;
     sessions.iter().try_for_each(|m| store::run::pardon(layout, &m.session))?;
     let mut settled = vec![];
@@ -112,7 +115,7 @@ pub(super) fn bring(
         if live {
             errors.extend(upgrade::when_other(layout, &mut watchdog).err());
         }
-        settled = ask::settle(layout, &mut watchdog, &message(ids))?;
+        settled = ask::settle(layout, &mut watchdog, &message(ids, Some(asked)))?;
     }
     forget_never_started(&project, sessions, &metas, &settled)?;
     mention_undeclared(&project, &metas);

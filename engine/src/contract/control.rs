@@ -1,5 +1,6 @@
 //! What is said over the sockets. A frame's kind says how its payload reads: [`JSON`] one of the messages below, [`BYTES`] terminal data as it is.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::records::Run;
@@ -101,11 +102,21 @@ pub enum ToWatchdog {
     /// From a host that no watchdog has connected to. No answer; the watchdog connects.
     Here { session: String },
     /// The wanted state on disk has changed for these sessions: act on it. Answer: `Settled` when each runs, is down, or has said why not.
-    Settle { sessions: Vec<String> },
+    ///
+    /// Who was given up on or waits is started at once, unless that came of a start after `asked`: then it is the answer, not what was asked about.
+    Settle {
+        sessions: Vec<String>,
+        #[serde(default)]
+        asked: Option<Timestamp>,
+    },
     /// End these sessions, whose metadata cannot be read and so cannot say it. Answer: `Settled`.
     End { sessions: Vec<String> },
-    /// Restart these sessions' agents; also those that are `failing`. Answer: `Settled`.
-    Restart { sessions: Vec<String> },
+    /// Restart these sessions' agents; also those that are `failing`. Answer: `Settled`. What has been started since `asked` is as new as was asked for.
+    Restart {
+        sessions: Vec<String>,
+        #[serde(default)]
+        asked: Option<Timestamp>,
+    },
     /// These sessions are archived or were never made: speak of them no more. Answer: `Settled`.
     Forget { sessions: Vec<String> },
     /// Make all hosts and the watchdog itself become the program whose open file comes along; agents notice nothing. Answer: `Upgraded` or `Failed`.

@@ -449,8 +449,8 @@ impl Watchdog {
                 self.forget(&sessions);
                 self.say(i, &FromWatchdog::Settled { sessions: vec![] });
             }
-            ToWatchdog::Settle { sessions } => self.settle(i, sessions, false),
-            ToWatchdog::Restart { sessions } => self.settle(i, sessions, true),
+            ToWatchdog::Settle { sessions, asked } => self.settle(i, sessions, asked, false),
+            ToWatchdog::Restart { sessions, asked } => self.settle(i, sessions, asked, true),
             ToWatchdog::Upgrade => self.begin_upgrade(i, descriptor),
         }
     }
@@ -466,12 +466,12 @@ impl Watchdog {
         }
     }
 
-    fn settle(&mut self, i: usize, sessions: Vec<String>, restart: bool) {
+    fn settle(&mut self, i: usize, sessions: Vec<String>, asked: Option<Timestamp>, restart: bool) {
         for session in &sessions {
             match store::meta::read(&self.layout, session) {
                 Ok(meta) => {
                     self.consider(&meta);
-                    self.start_anew(session, restart);
+                    self.start_anew(session, asked, restart);
                 }
                 Err(e) => return self.say(i, &FromWatchdog::Failed { reason: e.to_string() }),
             }
@@ -480,12 +480,13 @@ impl Watchdog {
         self.changed = true;
     }
 
-    /// Given up on or waited for, and wanted again; or asked to be started anew.
-    fn start_anew(&mut self, session: &str, restart: bool) {
+    /// Given up on or waited for, and wanted again; or asked to be started anew. A watchdog that was started for this has begun by itself.
+    fn start_anew(&mut self, session: &str, asked: Option<Timestamp>, restart: bool) {
         let up = matches!(self.watch.host(session), Host::Up { .. }) && self.watch.is_wanted(session);
         let Some(link) = self.links.get_mut(session) else { return };
         let held = is_held(&link.status);
-        if up && link.stream.is_some() && (restart || held) {
+        let earlier = link.status.since.zip(asked).is_none_or(|(since, asked)| since < asked);
+        if up && earlier && link.stream.is_some() && (restart || held) {
             link.restarting = true;
             self.ask(session, &ToHost::Restart);
         }

@@ -64,7 +64,7 @@ fn what_no_start_can_help_is_not_tried_again() {
         let status = project.until("it is given up on", |s| of(s, "lead")["state"] == "failing");
         let reason = reason(&status);
         assert!(reason.contains(words) && reason.contains("agents restart int-1"), "{reason} {up:?}");
-        assert_eq!(starts(&project), 1, "{reason}");
+        assert_eq!(starts(&project), 1, "{reason}\n{}", project.run(&["why", "lead"]).stdout);
     }
 }
 
