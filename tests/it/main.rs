@@ -11,6 +11,7 @@ mod join;
 mod kill;
 mod links;
 mod live;
+mod power;
 mod service;
 mod status;
 mod sweeps;

@@ -1,0 +1,156 @@
+//! Power lost the moment a command has said that it is done: the home lies on a filesystem of its own, and what the kernel had not written is thrown away.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::home::TestHome;
+
+/// Ends the filesystem under this folder without writing anything more, its journal included (`FS_IOC_SHUTDOWN`, `fs/ext4/ioctl.c`).
+fn shut_down(folder: &Path) {
+    const SHUTDOWN: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<u32>(b'X', 125);
+    const WITHOUT_THE_LOG: u32 = 2;
+    // SAFETY: the call reads one number of 32 bits and writes nothing.
+    unsafe { rustix::ioctl::ioctl(File::open(folder).unwrap(), rustix::ioctl::Setter::<SHUTDOWN, u32>::new(WITHOUT_THE_LOG)) }.unwrap();
+}
+
+/// A home on a disk that can lose its power.
+struct Disk {
+    home: TestHome,
+    image: PathBuf,
+}
+
+impl Disk {
+    /// None where nothing can be mounted, which is said.
+    fn of(home: TestHome) -> Option<Disk> {
+        let image = home.file("").with_extension("disk");
+        let sh = |text: String| Command::new("sh").args(["-c", &text]).stderr(Stdio::null()).status().unwrap().success();
+        let (folder, aside) = (home.file("").display().to_string(), image.with_extension("aside").display().to_string());
+        let mounted = sh(format!(
+            "truncate -s 256M {0} && mkfs.ext4 -q -F {0} && mkdir {aside} && mv {folder}/* {folder}/.gitconfig {aside} && \
+             mount -o loop,commit=600,noauto_da_alloc {0} {folder}",
+            image.display()
+        ));
+        sh(format!("mv {aside}/* {aside}/.gitconfig {folder}; rmdir {aside}"));
+        let disk = Disk { home, image };
+        if !mounted {
+            println!("skipped: no filesystem can be mounted here");
+            return None;
+        }
+        assert!(sh(format!("sync -f {folder}")));
+        Some(disk)
+    }
+
+    /// What was not on the disk is gone, and so is every process and what a boot takes with it.
+    fn lose_power(&self) {
+        let folder = self.home.file("");
+        shut_down(&folder);
+        self.end_all();
+        let text = format!(
+            "umount {0} && mount -o loop,commit=600,noauto_da_alloc {1} {0} && rm -rf {0}/run/*",
+            folder.display(),
+            self.image.display()
+        );
+        assert!(Command::new("sh").args(["-c", &text]).status().unwrap().success());
+    }
+
+    /// Kills whoever has this home in its environment, until nobody is left.
+    fn end_all(&self) {
+        let home = self.home.file("").display().to_string();
+        let home = home.trim_end_matches('/').as_bytes();
+        let mut nobody = 0;
+        while nobody < 5 {
+            let pids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+            let ours: Vec<i32> = pids
+                .filter(|pid| {
+                    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                    environ.windows(home.len()).any(|w| w == home)
+                })
+                .collect();
+            nobody = if ours.is_empty() { nobody + 1 } else { 0 };
+            for pid in ours {
+                let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.end_all();
+        let _ = Command::new("umount").arg(self.home.file("")).stderr(Stdio::null()).status();
+        let _ = std::fs::remove_file(&self.image);
+    }
+}
+
+/// The project is whole: its files are those of its commit, and every object is there.
+#[track_caller]
+fn is_whole(home: &TestHome, name: &str) {
+    let project = home.project(name);
+    // Without optional locks it writes nothing of its own: git does not sync an index.
+    for repository in [&project, &project.join("engine")] {
+        assert_eq!(home.git(repository, &["--no-optional-locks", "status", "--porcelain"]), "");
+    }
+    assert_eq!(home.git(&project.join("engine"), &["rev-parse", "HEAD"]), home.pin(name));
+    for repository in [&project, &project.join("engine")] {
+        home.git(repository, &["fsck", "--strict", "--connectivity-only"]);
+    }
+    assert!(!home.fleet(&["history"]).out.contains("interrupted:"));
+    home.fleet(&["validate"]).ok();
+}
+
+#[test]
+fn what_was_done_outlives_a_power_loss() {
+    let home = TestHome::new();
+    home.sh_harness("sh", true);
+    let Some(disk) = Disk::of(home) else { return };
+    let home = &disk.home;
+
+    home.fleet(&["create", "shop", "--harness", "sh"]).ok();
+    disk.lose_power();
+    is_whole(home, "shop");
+    assert!(home.registry().contains("name = \"shop\""));
+
+    home.fleet(&["update", "shop", "v1.1.0"]).ok();
+    disk.lose_power();
+    is_whole(home, "shop");
+    assert_eq!(home.pin("shop"), home.git(&home.file("harness/sh"), &["rev-parse", "v1.1.0"]));
+
+    home.fleet(&["disable", "shop"]).ok();
+    disk.lose_power();
+    assert!(home.registry().contains("enabled = false"));
+    home.fleet(&["undo"]).ok();
+    disk.lose_power();
+    assert!(!home.registry().contains("enabled = false"));
+    is_whole(home, "shop");
+}
+
+#[test]
+fn wanted_sessions_and_messages_outlive_a_power_loss() {
+    let Some(disk) = Disk::of(TestHome::new()) else { return };
+    let home = &disk.home;
+    home.fleet(&["create", "web", "--backend", "shell"]).ok();
+    home.agents("web", &["send", "web-1", "echo first"]);
+    home.fleet(&["start", "web"]).ok();
+    disk.lose_power();
+    assert_eq!(home.agents("web", &["up", "--wanted"]).code, 0);
+    assert!(home.agents("web", &["status"]).ok().contains(" up "));
+    home.fleet(&["stop", "web"]).ok();
+    assert!(home.agents("web", &["send", "web-1", "echo for-later"]).ok().starts_with("queued "));
+    disk.lose_power();
+    home.agents("web", &["up", "--wanted"]).ok();
+    assert!(!home.agents("web", &["status"]).ok().contains(" up "), "what was stopped came back");
+    assert!(home.agents("web", &["mail", "web-1"]).ok().contains("for-later"));
+}
+
+/// Writes beside and renames, and syncs nothing: it must be caught, or the disk loses nothing.
+#[test]
+fn a_writer_that_only_renames_is_caught() {
+    let Some(disk) = Disk::of(TestHome::new()) else { return };
+    let (home, before) = (&disk.home, disk.home.registry());
+    let script = "sed 's/version = 1/version = 1 # changed/' fleet.toml > fleet.toml.tmp && mv fleet.toml.tmp fleet.toml";
+    assert!(home.command("sh", &home.file("home")).args(["-c", script]).status().unwrap().success());
+    assert_ne!(home.registry(), before);
+    disk.lose_power();
+    assert!(!home.registry().contains("# changed"), "a change that nobody synced was kept");
+}
