@@ -147,6 +147,21 @@ pub(super) fn settle_one(layout: &Layout, session: &str) -> Result<Option<AgentS
     Err(Error::failed("the watchdog ends again and again before it answers"))
 }
 
+/// Has the session's host see to its pane in tmux, and waits until it is there. `hung`: tmux does not answer. An error: why there is none.
+pub(super) fn pane(layout: &Layout, session: &str, hung: bool) -> Result<()> {
+    let mut stream = Stream::connect(&layout.host_socket(session)).map_err(|_| not_running(session))?;
+    queue(&mut stream, &who(session), &ToHost::Pane { hung })?;
+    let frame = match stream.next_by(monotonic() + AT_ONCE) {
+        Err(e) if e.kind() == ErrorKind::TimedOut => return Err(Error::failed(format!("its pane is not there after {AT_ONCE:?}"))),
+        frame => frame.map_err(|e| silent(&stream, &who(session), &e))?,
+    };
+    match serde_json::from_slice(&frame.payload) {
+        Ok(FromHost::Done) => Ok(()),
+        Ok(FromHost::Failed { reason }) => Err(Error::failed(reason)),
+        Ok(_) | Err(_) => Err(strange(&who(session))),
+    }
+}
+
 /// Makes the watchdog and all hosts become the program that runs this command; how many hosts there are. An error: why they go on as they are.
 pub(super) fn upgrade(layout: &Layout, stream: &mut Stream) -> Result<usize> {
     let message = serde_json::to_vec(&ToWatchdog::Upgrade).map_err(|e| Error::failed(e.to_string()))?;

@@ -1,6 +1,7 @@
 //! `agents attach`
 
 use super::place::Place;
+use super::tmux::{self, Seen};
 use super::{Context, look, out};
 use crate::contract::status::State;
 use crate::error::{Error, Result};
@@ -26,6 +27,15 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         Some(name) => place.session(name)?.session,
         None => only(&place)?,
     };
+    if let Some(name) = tmux::name_of(&place.layout, &session) {
+        if args.detach_key != DetachKey::default() {
+            out::warn("--detach-key does not count in tmux: Ctrl-\\ or Ctrl-b d detaches");
+        }
+        match tmux::attach(&place.layout, &session, &name, args.read_only)? {
+            Seen::InTmux => return Ok(()),
+            Seen::Not(why) => out::warn(&format!("attached without tmux: {why}")),
+        }
+    }
     match client::attach(&place.layout.host_socket(&session), &session, args.detach_key, args.read_only)? {
         Detached::ByKey => {
             out::say(format!("detached from {session}, which goes on"));

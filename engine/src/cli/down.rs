@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::place::{Place, command_lock};
-use super::{Context, ask, out, up};
+use super::{Context, ask, out, tmux, up};
 use crate::contract::control::ToWatchdog;
 use crate::contract::layout::{Layout, is_name};
 use crate::contract::status::State;
@@ -40,7 +40,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     meta::write_many(layout, &changed)?;
     // Whoever holds one of the locks must go, whatever was wanted before.
     let alive = |m: &&Meta| held(layout, &m.session);
+    let ids: Vec<String> = chosen.iter().map(|m| m.session.clone()).chain(unreadable.iter().cloned()).collect();
     if changed.is_empty() && unreadable.is_empty() && !chosen.iter().any(|m| alive(&m)) {
+        // Where all was killed at once, tmux goes on without anything to show.
+        tmux::clear_away(layout, &ids)?;
         return nothing();
     }
     let sessions: Vec<String> = chosen.iter().filter(|m| m.wanted == Wanted::Up || alive(m)).map(|m| m.session.clone()).collect();
@@ -51,6 +54,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     }
     up::show(&settled);
     farewell(layout, watchdog)?;
+    tmux::clear_away(layout, &settled.iter().filter(|a| a.state == State::Down).map(|a| a.session.clone()).collect::<Vec<_>>())?;
     let survivors = settled.iter().filter(|a| a.state != State::Down).map(|a| {
         let why = if a.reason.is_empty() { String::new() } else { format!(": {}", a.reason) };
         Error::failed(format!("agent {} ({}) is still {}{why}", a.name, a.session, a.state.word()))

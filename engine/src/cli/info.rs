@@ -26,6 +26,8 @@ struct Info {
     config: String,
     data: String,
     runtime: String,
+    /// `pty` or `tmux`; none where agents.toml is invalid.
+    terminals: Option<&'static str>,
     version: String,
     tree: String,
     protocol: u32,
@@ -42,6 +44,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         config: place.folder.join(CONFIG_FILE).display().to_string(),
         data: place.layout.data.display().to_string(),
         runtime: place.layout.runtime.display().to_string(),
+        terminals: place.project.as_ref().ok().map(|p| p.config.runtime.word()),
         version: engine.version,
         tree: engine.tree,
         protocol: PROTOCOL,
@@ -53,12 +56,18 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     }
     let tree = if info.tree.is_empty() { "unknown: the program does not lie in the build cache" } else { &info.tree };
     let protocol = info.protocol.to_string();
+    let terminals = match info.terminals {
+        Some("tmux") => format!("tmux -S {}", place.layout.tmux_socket().display()),
+        Some(word) => word.to_owned(),
+        None => "unknown: agents.toml is invalid".to_owned(),
+    };
     for (name, value) in [
         ("project", info.project.as_str()),
         ("instance", &info.instance),
         ("config", &info.config),
         ("data", &info.data),
         ("runtime", &info.runtime),
+        ("terminals", &terminals),
         ("program", &info.program),
         ("version", &info.version),
         ("tree", tree),

@@ -30,6 +30,7 @@ pub mod service;
 mod sessions;
 mod spawn;
 mod status;
+mod tmux;
 mod transcript;
 mod up;
 mod upgrade;

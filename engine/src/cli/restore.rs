@@ -28,6 +28,7 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let place = Place::find(context)?;
     let project = place.project.clone()?;
+    project.check_runtime()?;
     instance::prepare(&project)?;
     kill::prepare(&place)?;
     let (layout, id) = (&project.layout, &args.session);

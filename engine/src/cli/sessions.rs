@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::out;
-use super::{ask, status, up};
+use super::{ask, status, tmux, up};
 use crate::contract::control::ToWatchdog;
 use crate::contract::layout::{CONFIG_FILE, Layout};
 use crate::contract::records::Event;
@@ -88,6 +88,7 @@ fn setup_log(layout: &Layout, id: &str) -> std::path::PathBuf {
 pub(super) fn launch(project: &Project, meta: &mut Meta, command: &str) -> Result<AgentStatus> {
     let layout = &project.layout;
     let agent = project.agent(&meta.agent).ok_or_else(|| undeclared(meta))?;
+    project.note_runtime(meta);
     let launch = project.launch(agent, meta, meta.key(STARTED_AT).is_some())?;
     meta.other.remove(UNDERWAY);
     meta.other.entry(STARTED_AT.into()).or_insert_with(|| clock::now().to_string());
@@ -129,7 +130,7 @@ pub(super) fn stop(layout: &Layout, meta: &mut Meta) -> Result<()> {
         // One that is just ending wants nothing either.
         let _ = ask::settle(layout, &mut watchdog, &ToWatchdog::Settle { sessions: vec![meta.session.clone()], asked: None });
     }
-    Ok(())
+    tmux::clear_away(layout, std::slice::from_ref(&meta.session))
 }
 
 fn held(layout: &Layout, session: &str) -> bool {

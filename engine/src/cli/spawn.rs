@@ -155,6 +155,7 @@ fn caller(project: &Project) -> String {
 
 /// Makes a session and has it started. Any failure takes back every step before it.
 pub(super) fn make(project: &Project, plan: Plan, command: &str) -> Result<(Meta, AgentStatus)> {
+    project.check_runtime()?;
     let layout = &project.layout;
     let links = &project.config.worktree.symlinks;
     sessions::recover(&project.folder, links, layout)?;
@@ -186,7 +187,7 @@ fn fresh(project: &Project, agent: &Agent, plan: &Plan) -> Result<Meta> {
         agent: agent.name.clone(),
         backend: agent.backend.name.clone(),
         project: project.config.name.clone(),
-        runtime: up::RUNTIME.into(),
+        runtime: project.config.runtime.word().into(),
         wanted: Wanted::Down,
         status: String::new(),
         reason: String::new(),

@@ -49,9 +49,6 @@ pub(super) struct Which<'a> {
     pub wanted: bool,
 }
 
-/// What owns the terminals.
-pub(super) const RUNTIME: &str = "pty";
-
 /// Brings these agents up, all where none is named, in the way that `message` asks for. What could not be started is named, the rest is up.
 /// `live`: daemons of another engine are replaced first.
 pub(super) fn bring(
@@ -63,6 +60,7 @@ pub(super) fn bring(
 ) -> Result<()> {
     let project = Project::find(&context.folder)?;
     let layout = &project.layout;
+    project.check_runtime()?;
     instance::prepare(&project)?;
     let mut lock = command_lock(layout, command)?;
     let (mut metas, mut damaged) = meta::survey(layout)?;
@@ -210,7 +208,7 @@ fn intend(project: &Project, name: &str, metas: &[Meta], damaged: &[(String, Err
                 agent: name.into(),
                 backend: agent.backend.name.clone(),
                 project: project.config.name.clone(),
-                runtime: RUNTIME.into(),
+                runtime: project.config.runtime.word().into(),
                 // Until all is known that is needed to start it.
                 wanted: Wanted::Down,
                 status: String::new(),
@@ -243,6 +241,7 @@ fn wanted(project: &Project, agent: &Agent, mut meta: Meta) -> Result<(Meta, Lau
         meta.resume_id = Some(crate::os::process::fresh_uuid()?);
     }
     (meta.wanted, meta.status, meta.reason) = (Wanted::Up, String::new(), String::new());
+    project.note_runtime(&mut meta);
     let launch = project.launch(agent, &meta, meta.other.contains_key(STARTED_AT))?;
     meta.other.entry(STARTED_AT.into()).or_insert_with(|| clock::now().to_string());
     Ok((meta, launch))

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::out::{self, Text, Tone};
 use super::place::Place;
-use super::{Context, ask, logs, look, status};
+use super::{Context, ask, logs, look, status, tmux};
 use crate::contract::records::Event;
 use crate::contract::status::{AgentStatus, Evidence, Source, State};
 use crate::error::Result;
@@ -28,6 +28,9 @@ pub(super) struct Args {
 #[derive(Serialize)]
 struct Answer {
     status: AgentStatus,
+    /// What is wrong with the tmux that shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tmux: Option<String>,
     events: Vec<Event>,
     /// The last lines of its output, where it does not run as wanted.
     output: String,
@@ -55,7 +58,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         let output = if troubled { logs::tail(&place.layout, &status.session, 10) } else { String::new() };
         (events::tail(&place.layout, Some(&status.session), args.events), output)
     };
-    let answer = Answer { status, events, output };
+    let tmux = tmux::name_of(&place.layout, &status.session).and_then(|_| tmux::glance(&place.layout));
+    let answer = Answer { status, tmux, events, output };
     if args.json {
         out::json(&answer);
     } else {
@@ -106,6 +110,9 @@ fn show(answer: &Answer) {
     }
     if let Some(does) = does(status, now) {
         out::fact(does);
+    }
+    if let Some(tmux) = &answer.tmux {
+        out::fact(Text::of(Tone::Warn, tmux));
     }
     for event in &answer.events {
         let pid = event.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();

@@ -24,6 +24,18 @@ pub enum ToHost {
         size: Size,
         #[serde(default)]
         read_only: bool,
+        /// It stands in the session's pane in tmux.
+        #[serde(default)]
+        pane: bool,
+        /// So many lines of scrollback before the screen.
+        #[serde(default)]
+        history: usize,
+    },
+    /// See to it that the session has its pane in tmux. Answer: `Done` when it has, `Failed` where that cannot be. `hung`: tmux did not answer the
+    /// one who asks; it is looked after, and if it answers nobody it is ended, and the pane made by another.
+    Pane {
+        #[serde(default)]
+        hung: bool,
     },
     /// The attached client's terminal has a new size.
     Resize { size: Size },

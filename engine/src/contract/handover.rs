@@ -118,6 +118,8 @@ pub struct Client {
     pub awaits_rest: bool,
     #[serde(default)]
     pub awaits_end: bool,
+    #[serde(default)]
+    pub awaits_pane: bool,
 }
 
 /// What a client is to its host.
@@ -126,7 +128,12 @@ pub struct Client {
 pub enum Role {
     Asker,
     Watchdog,
-    Attached { behind: bool, read_only: bool },
+    Attached {
+        behind: bool,
+        read_only: bool,
+        #[serde(default)]
+        pane: bool,
+    },
 }
 
 /// A connection with what was read of it and not yet understood, and what was said and not yet sent.

@@ -137,6 +137,26 @@ impl Layout {
     pub fn command_lock(&self) -> PathBuf {
         self.runtime.join("command.lock")
     }
+    /// Where the project's own tmux listens.
+    pub fn tmux_socket(&self) -> PathBuf {
+        self.runtime.join("tmux.sock")
+    }
+    /// By what that tmux is configured.
+    pub fn tmux_config(&self) -> PathBuf {
+        self.runtime.join("tmux.conf")
+    }
+    /// The engine's program, by the name under which it is the engine: for what tmux runs.
+    pub fn program_link(&self) -> PathBuf {
+        self.runtime.join("agents")
+    }
+    /// The session's name in tmux: `{hash}-{prefix}-{n}`. A dot, which means something else there, becomes a plus, which no id has.
+    pub fn tmux_name(&self, id: &str) -> String {
+        format!("{}-{}", self.hash, id.replace('.', "+"))
+    }
+    /// Held by the client that shows the session in its pane, and signed with its process.
+    pub fn pane_lock(&self, id: &str) -> PathBuf {
+        self.runtime.join(format!("{id}.pane"))
+    }
     /// The value of `AGENTS_MARK` in the environment of everything a session runs.
     pub fn mark(&self, id: &str) -> String {
         format!("{}/{id}", self.hash)

@@ -64,6 +64,9 @@ pub struct Launch {
     /// What its last lines say about its end.
     #[serde(default, skip_serializing_if = "Endings::is_empty")]
     pub endings: Endings,
+    /// The session of tmux that shows its terminal, where that is the runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tmux: Option<String>,
 }
 
 /// A program's own record of what it does: a JSON file for each of its processes, rewritten at every change.

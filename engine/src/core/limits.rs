@@ -129,5 +129,20 @@ pub const TERMINAL_CELLS_MAX: u16 = 1000;
 /// A computed screen is kept up to date for this much output after it was last asked for, then dropped.
 pub const SCREEN_UNUSED_BYTES_MAX: usize = 1 << 20;
 
+/// So many lines of scrollback are given to a new pane of tmux: they are computed and sent while its session waits.
+pub const PANE_HISTORY_LINES: usize = 10_000;
+
+/// What a pane keeps of what scrolls away, in lines; tmux takes memory for what is there only.
+pub const TMUX_HISTORY_LINES: usize = 50_000;
+
+/// tmux answers within milliseconds; on a machine that is overloaded, within this. One that takes longer is taken for hung.
+pub const TMUX_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Somebody who only looks, or wants to attach, waits this long for tmux.
+pub const TMUX_GLANCE: Duration = Duration::from_secs(3);
+
+/// A pane's client whose host ended has this long to end too.
+pub const PANE_FAREWELL: Duration = Duration::from_secs(2);
+
 /// How long an attached client waits for the next host, which is there within milliseconds if at all.
 pub const HOST_RETURN: Duration = Duration::from_secs(5);

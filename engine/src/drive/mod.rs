@@ -2,6 +2,7 @@
 
 mod handover;
 pub mod host;
+pub mod pane;
 pub mod start;
 pub mod watchdog;
 
@@ -16,7 +17,7 @@ use crate::os;
 /// The hidden command lines of the daemons. `None`: it is another command.
 pub fn daemon(args: &[String]) -> Option<Result<()>> {
     let verb = args.first()?.as_str();
-    if verb != start::HOST && verb != start::WATCHDOG {
+    if ![start::HOST, start::WATCHDOG, start::PANE, start::MAKE_PANE].contains(&verb) {
         return None;
     }
     let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1)).map(String::as_str);
@@ -26,14 +27,20 @@ pub fn daemon(args: &[String]) -> Option<Result<()>> {
     let layout = crate::contract::layout::Layout::from_folders(data.as_ref(), runtime.as_ref());
     let tries = args.iter().any(|a| a == handover::TRY);
     let record = value(handover::TAKE_OVER).and_then(|n| n.parse::<i32>().ok());
+    let number = |name: &str| value(name).and_then(|n| n.parse::<u16>().ok()).unwrap_or_default();
     Some(match (verb, value("--session"), record) {
+        (start::PANE, Some(session), _) => pane::show(&layout, session),
+        (start::MAKE_PANE, Some(session), _) => {
+            let size = os::pty::Size { rows: number("--rows"), cols: number("--cols") };
+            pane::make(&layout, session, size, args.iter().any(|a| a == "--look"))
+        }
         (start::WATCHDOG, ..) if tries => watchdog::handover::try_out(),
         (start::WATCHDOG, _, Some(record)) => watchdog::handover::main(layout, record),
         (start::WATCHDOG, _, None) => watchdog::main(layout),
         (_, Some(_), _) if tries => host::handover::try_out(),
         (_, Some(session), Some(record)) => host::handover::main(layout, session, record),
         (_, Some(session), None) => host::main(layout, session, args.iter().any(|a| a == "--terminal")),
-        (_, None, _) => Err(Error::usage("`agents host` is started by the engine itself").hint("agents up")),
+        (_, None, _) => Err(Error::usage(format!("`agents {verb}` is started by the engine itself")).hint("agents up")),
     })
 }
 

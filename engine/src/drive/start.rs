@@ -14,6 +14,9 @@ use crate::os::socket::{Listener, Stream};
 
 pub const WATCHDOG: &str = "watchdog";
 pub const HOST: &str = "host";
+/// The client in a session's pane.
+pub const PANE: &str = "pane";
+pub const MAKE_PANE: &str = "make-pane";
 
 pub fn args(verb: &str, layout: &Layout) -> Vec<std::ffi::OsString> {
     vec![verb.into(), "--data".into(), layout.data.clone().into(), "--runtime".into(), layout.runtime.clone().into()]

@@ -114,6 +114,7 @@ impl Agent {
             grace_ms: self.grace.as_millis() as u64,
             size: SIZE,
             endings: backend.endings.clone(),
+            tmux: None,
         }
     }
 

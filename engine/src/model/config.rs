@@ -27,6 +27,27 @@ pub struct Config {
     /// How the task queue runs.
     #[allow(dead_code)]
     pub tasks: Tasks,
+    /// Where people look at the terminals.
+    pub runtime: Runtime,
+}
+
+/// Where a session's terminal is shown. The host owns it either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// To whoever attaches.
+    Pty,
+    /// In a session of tmux, too.
+    Tmux,
+}
+
+impl Runtime {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Runtime::Pty => "pty",
+            Runtime::Tmux => "tmux",
+        }
+    }
 }
 
 /// The JSON Schema of `agents.toml`.
@@ -72,13 +93,14 @@ impl Reader<'_> {
                 "use 1 to 32 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit",
             );
         }
-        match table.project.runtime.as_deref() {
-            None | Some("pty") => {}
-            Some("tmux") => {
-                self.find(&["project", "runtime"], "this version cannot run sessions in tmux", "leave `runtime` out, or write \"pty\"")
+        let runtime = match table.project.runtime.as_deref() {
+            None | Some("pty") => Runtime::Pty,
+            Some("tmux") => Runtime::Tmux,
+            Some(other) => {
+                self.find(&["project", "runtime"], format!("unknown runtime `{other}`"), "write \"pty\" or \"tmux\"");
+                Runtime::Pty
             }
-            Some(other) => self.find(&["project", "runtime"], format!("unknown runtime `{other}`"), "write \"pty\""),
-        }
+        };
         let backends = self.backends(&table.backend);
         let tasks = self.tasks(table);
         self.worktree(table);
@@ -91,7 +113,15 @@ impl Reader<'_> {
                 self.agent(&agent, own, &table.defaults, &backends)
             })
             .collect();
-        Config { name, prefix, agents, default_branch: table.project.default_branch.clone(), worktree: table.worktree.clone(), tasks }
+        Config {
+            name,
+            prefix,
+            agents,
+            default_branch: table.project.default_branch.clone(),
+            worktree: table.worktree.clone(),
+            tasks,
+            runtime,
+        }
     }
 
     fn backends(&mut self, own: &BTreeMap<String, BackendTable>) -> BTreeMap<String, Backend> {
@@ -350,12 +380,12 @@ mod tests {
 
     #[test]
     fn all_findings_at_once_each_with_its_line() {
-        let text = "[project]\nsession_prefix = \"Web!\"\nruntime = \"tmux\"\n[agent.Orchestrator]\nbackend = \"cluade\"\nwatch = \"heel\"\nprompt = \"../x\"\n[agent.b]\nbackend = \"claude\"\ncommand = [\"x\"]\nrestart = { backoff = \"5m\" }\n[backend.mine]\nstart = [\"mine\", \"{promt}\"]\nready = '('\n[tasks]\nparallel = 0\n";
+        let text = "[project]\nsession_prefix = \"Web!\"\nruntime = \"screen\"\n[agent.Orchestrator]\nbackend = \"cluade\"\nwatch = \"heel\"\nprompt = \"../x\"\n[agent.b]\nbackend = \"claude\"\ncommand = [\"x\"]\nrestart = { backoff = \"5m\" }\n[backend.mine]\nstart = [\"mine\", \"{promt}\"]\nready = '('\n[tasks]\nparallel = 0\n";
         insta::assert_snapshot!(parse(text).unwrap_err(), @r#"
         agents.toml:2:18: `Web!` cannot begin a session's id
         hint: use 1 to 32 of a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit
-        error: agents.toml:3:11: this version cannot run sessions in tmux
-        hint: leave `runtime` out, or write "pty"
+        error: agents.toml:3:11: unknown runtime `screen`
+        hint: write "pty" or "tmux"
         error: agents.toml:13:9: unknown placeholder `{promt}`
         hint: did you mean `prompt`?
         error: agents.toml:14:9: `ready` is no regular expression: found open group without closing ')'

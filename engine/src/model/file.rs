@@ -38,7 +38,7 @@ pub struct ProjectTable {
     pub session_prefix: Option<String>,
     /// What worktrees start from. Default: HEAD's branch.
     pub default_branch: Option<String>,
-    /// Who owns the terminals. Default: `pty`.
+    /// Where the terminals are shown: `pty`, to whoever attaches; `tmux`, in a tmux of the project's own. Default: `pty`.
     #[schemars(regex(pattern = "^(pty|tmux)$"))]
     pub runtime: Option<String>,
 }

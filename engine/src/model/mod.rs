@@ -9,4 +9,4 @@ pub(crate) mod tasks;
 pub(crate) mod template;
 
 pub(crate) use agent::{Agent, Start};
-pub(crate) use config::Config;
+pub(crate) use config::{Config, Runtime};

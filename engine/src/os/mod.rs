@@ -19,5 +19,6 @@ pub mod service;
 pub mod signal;
 pub mod socket;
 pub mod succession;
+pub mod tmux;
 pub mod wait;
 pub mod watch;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::contract::layout::{CONFIG_FILE, Layout};
 use crate::contract::records::Launch;
 use crate::error::{Error, Result};
-use crate::model::{Agent, Config, Start};
-use crate::os::{env, fs};
+use crate::model::{Agent, Config, Runtime, Start};
+use crate::os::{env, fs, tmux};
 use crate::store::meta::Meta;
 use crate::store::prompt;
+use crate::store::session::TMUX_NAME;
 use crate::store::worktree::Repository;
 
 /// A project whose `agents.toml` is valid.
@@ -78,7 +79,7 @@ impl Project {
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
-        let launch = agent.launch(Start {
+        let mut launch = agent.launch(Start {
             session: &meta.session,
             folder: &folder,
             prompt: prompt.as_deref(),
@@ -87,12 +88,36 @@ impl Project {
             started,
             env,
         });
+        launch.tmux = (self.config.runtime == Runtime::Tmux).then(|| self.layout.tmux_name(&meta.session));
         if let Some(long) = launch.start.iter().chain(&launch.resume).find(|a| a.len() > ARGUMENT_BYTES_MAX) {
             let what =
                 format!("agent {}: an argument of its program has {} bytes; the kernel takes {ARGUMENT_BYTES_MAX}", agent.name, long.len());
             return Err(Error::failed(what).hint("shorten its prompt, or use a backend that reads `{prompt_file}`"));
         }
         Ok(launch)
+    }
+
+    /// Notes in a session's metadata where its terminal will be shown.
+    pub fn note_runtime(&self, meta: &mut Meta) {
+        meta.runtime = self.config.runtime.word().into();
+        match self.config.runtime {
+            Runtime::Pty => drop(meta.other.remove(TMUX_NAME)),
+            Runtime::Tmux => meta.set(TMUX_NAME, self.layout.tmux_name(&meta.session)),
+        }
+    }
+
+    /// That tmux is there, and new enough, where sessions are to be shown in it.
+    pub fn check_runtime(&self) -> Result<()> {
+        if self.config.runtime == Runtime::Pty {
+            return Ok(());
+        }
+        let what = match tmux::version() {
+            Some(version) if tmux::is_new_enough(&version) => return Ok(()),
+            Some(version) => format!("this one is {version}"),
+            None => "which was not found on PATH".to_owned(),
+        };
+        Err(Error::failed(format!("runtime = \"tmux\" needs tmux {} or newer; {what}", tmux::VERSION_MIN))
+            .hint(format!("install it, or take `runtime` out of {CONFIG_FILE}: sessions then run without tmux")))
     }
 
     /// Where a session's agent runs: the project's folder, or the same place in the session's worktree.
@@ -105,7 +130,7 @@ impl Project {
 
     /// What would keep agents from starting, as far as it can be seen before: prompts, programs.
     pub fn check(&self) -> Vec<(Severity, Error)> {
-        let mut findings = vec![];
+        let mut findings: Vec<_> = self.check_runtime().err().into_iter().map(|e| (Severity::Error, e)).collect();
         let search = env::text("PATH").unwrap_or_default();
         for agent in &self.config.agents {
             if let Err(error) = prompt::of_agent(self, agent, "session", &self.folder) {

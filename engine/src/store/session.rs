@@ -31,6 +31,8 @@ pub(crate) const PRESERVED: &str = "preserved";
 /// Why its worktree was left where it is when it was ended.
 pub(crate) const STAYS: &str = "worktreeStays";
 pub(crate) const ISSUE: &str = "issue";
+/// The session of tmux that shows it.
+pub(crate) const TMUX_NAME: &str = "tmuxName";
 /// What the operator calls it.
 pub(crate) const NAME: &str = "name";
 /// What it is to do, in the words of whoever spawned it.

@@ -153,6 +153,16 @@ impl Recorder {
         self.shortest_replay(keep).into_lines(styled)
     }
 
+    /// What makes a fresh terminal of this size have the last `lines` lines in its scrollback, and nothing on its screen that is worth keeping.
+    pub fn history(&self, lines: usize) -> Vec<u8> {
+        let (mut out, printed) = self.shortest_replay(lines).into_history();
+        // Those still on the screen are pushed out of it, and no empty line with them.
+        let left = printed.min(usize::from(self.size.rows.saturating_sub(1)));
+        out.extend_from_slice(b"\x1b[999;1H");
+        out.extend(std::iter::repeat_n(b'\n', left));
+        out
+    }
+
     /// The screen as it was before the output that is being taken.
     fn screen(&mut self) -> &mut Replay {
         let kept = self.screen.take();

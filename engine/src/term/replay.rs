@@ -112,6 +112,18 @@ impl Replay {
         self.terminal.screen_mut().clear_scrollback();
     }
 
+    /// The rows that have left the main screen, and how many they are, as a terminal prints them. This is the end of the replay.
+    pub(super) fn into_history(mut self) -> (Vec<u8>, usize) {
+        self.terminal.process(b"\x18\x1b[?47l\x1b[3J");
+        let rows = &self.terminal.callbacks().rows;
+        let mut out = vec![];
+        for row in rows {
+            out.extend_from_slice(row.as_bytes());
+            out.extend_from_slice(if row.contains('\x1b') { b"\x1b[m\r\n" } else { b"\r\n" });
+        }
+        (out, rows.len())
+    }
+
     /// The rows kept and the screen's, from the top, without the empty ones at the end. This is the end of the replay.
     pub(super) fn into_lines(mut self, styled: bool) -> Vec<u8> {
         let alternate = self.terminal.screen().alternate_screen();

@@ -199,7 +199,7 @@ fn attached(project: &TestProject, typed: &[u8]) {
     let hash = &project.data().file_name().unwrap().to_str().unwrap()[..12].to_owned();
     let socket = project.root().join("run/agents").join(hash).join("int-1.sock");
     let mut stream = Stream::connect(Path::new(&socket)).unwrap();
-    let attach = ToHost::Attach { size: Size { rows: 24, cols: 80 }, read_only: false };
+    let attach = ToHost::Attach { size: Size { rows: 24, cols: 80 }, read_only: false, pane: false, history: 0 };
     stream.queue(JSON, &serde_json::to_vec(&attach).unwrap(), vec![]);
     stream.queue(BYTES, typed, vec![]);
     stream.queue(JSON, &serde_json::to_vec(&ToHost::Status).unwrap(), vec![]);

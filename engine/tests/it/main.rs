@@ -23,4 +23,5 @@ mod show;
 mod steps;
 mod storm;
 mod strangers;
+mod tmux;
 mod upgrade;

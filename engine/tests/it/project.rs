@@ -73,7 +73,7 @@ impl TestProject {
     }
 
     pub fn write_config(&self, config: &str) {
-        std::fs::write(self.folder.join("agents.toml"), config).unwrap();
+        std::fs::write(self.folder.join("agents.toml"), in_runtime(config)).unwrap();
     }
 
     pub fn root(&self) -> &Path {
@@ -176,6 +176,21 @@ impl Drop for TestProject {
     }
 }
 
+/// The configuration with the runtime that the tests are to run over, where it names none: `AGENTS_TEST_RUNTIME`.
+fn in_runtime(config: &str) -> String {
+    let Ok(runtime) = std::env::var("AGENTS_TEST_RUNTIME") else { return config.to_owned() };
+    if config.contains("runtime = ") {
+        return config.to_owned();
+    }
+    let key = format!("runtime = {runtime:?}\n");
+    match config.split_once("[project]\n") {
+        Some((before, after)) => format!("{before}[project]\n{key}{after}"),
+        // What is broken on purpose stays as it is, with its lines where they are.
+        None if config.parse::<toml::Table>().is_err() => config.to_owned(),
+        None => format!("{config}\n[project]\n{key}"),
+    }
+}
+
 /// The agent of that name in a status.
 pub fn of<'a>(status: &'a Value, agent: &str) -> &'a Value {
     status["agents"].as_array().unwrap().iter().find(|a| a["name"] == agent).unwrap_or(&Value::Null)
@@ -204,7 +219,11 @@ pub struct Lines {
 
 impl Lines {
     pub fn of(mut command: Command) -> Lines {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        Lines::from_child(command.stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// One that runs already, with its output piped.
+    pub fn from_child(mut child: Child) -> Lines {
         let stdout = child.stdout.take().unwrap();
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));

@@ -130,7 +130,7 @@ fn check_lines(output: &[u8]) -> Option<(u64, u64)> {
 /// screen instead, which begins with an escape.
 fn look_on(socket: &Path, stop: &AtomicBool) -> (usize, usize) {
     let mut stream = Stream::connect(socket).unwrap();
-    say(&mut stream, &ToHost::Attach { size: Size { rows: 24, cols: 80 }, read_only: true }, vec![]);
+    say(&mut stream, &ToHost::Attach { size: Size { rows: 24, cols: 80 }, read_only: true, pane: false, history: 0 }, vec![]);
     let (mut stretch, mut bytes, mut longest) = (vec![], 0, 0);
     while !stop.load(Ordering::Relaxed) {
         let frame = stream.next_by(monotonic() + LIMIT).expect("the connection lasts");

@@ -83,6 +83,10 @@ impl Host {
             self.session.policy = super::policy(&self.launch);
             self.session.heal = self.launch.heal;
             self.session.named = self.launch.named;
+            match self.launch.tmux {
+                Some(_) => self.pane_begin(),
+                None => self.clients.dismiss_pane(),
+            }
         }
         self.know_conversation().map_err(|reason| (reason, false))?;
         if let Some(reason) = self.wanting() {

@@ -30,6 +30,8 @@ pub(super) struct Client {
     awaits_rest: bool,
     /// Wants to know when nothing is left.
     awaits_end: bool,
+    /// Wants to know when the session has its pane.
+    awaits_pane: bool,
     gone: bool,
 }
 
@@ -42,6 +44,8 @@ enum Role {
         behind: bool,
         /// It types nothing and its size does not count.
         read_only: bool,
+        /// It stands in the session's pane.
+        pane: bool,
     },
 }
 
@@ -49,6 +53,8 @@ enum Role {
 pub(super) struct Clients {
     all: Vec<Client>,
     next: u64,
+    /// How large the pane is: that counts again when somebody else who was attached leaves.
+    pane_size: Option<Size>,
 }
 
 /// Tells a watchdog that this host cannot be, before it ends.
@@ -74,7 +80,7 @@ impl Clients {
 
     fn push(&mut self, stream: Stream, role: Role) {
         self.next += 1;
-        self.all.push(Client { id: self.next, stream, role, awaits_rest: false, awaits_end: false, gone: false });
+        self.all.push(Client { id: self.next, stream, role, awaits_rest: false, awaits_end: false, awaits_pane: false, gone: false });
     }
 
     /// For the program that this host becomes.
@@ -85,10 +91,11 @@ impl Clients {
             role: match c.role {
                 Role::Asker => handover::Role::Asker,
                 Role::Watchdog => handover::Role::Watchdog,
-                Role::Attached { behind, read_only } => handover::Role::Attached { behind, read_only },
+                Role::Attached { behind, read_only, pane } => handover::Role::Attached { behind, read_only, pane },
             },
             awaits_rest: c.awaits_rest,
             awaits_end: c.awaits_end,
+            awaits_pane: c.awaits_pane,
         };
         self.all.iter().filter(|c| !c.gone).map(held).collect()
     }
@@ -99,13 +106,14 @@ impl Clients {
             let role = match c.role {
                 handover::Role::Asker => Role::Asker,
                 handover::Role::Watchdog => Role::Watchdog,
-                handover::Role::Attached { behind, read_only } => Role::Attached { behind, read_only },
+                handover::Role::Attached { behind, read_only, pane } => Role::Attached { behind, read_only, pane },
             };
             let stream = take_connection(c.connection)?;
-            Ok(Client { id: c.id, stream, role, awaits_rest: c.awaits_rest, awaits_end: c.awaits_end, gone: false })
+            let (awaits_rest, awaits_end, awaits_pane) = (c.awaits_rest, c.awaits_end, c.awaits_pane);
+            Ok(Client { id: c.id, stream, role, awaits_rest, awaits_end, awaits_pane, gone: false })
         };
         let all = held.into_iter().map(take).collect::<std::io::Result<Vec<Client>>>()?;
-        Ok(Clients { all, next: last })
+        Ok(Clients { all, next: last, pane_size: None })
     }
 
     /// Whether that client is still there.
@@ -124,6 +132,38 @@ impl Clients {
 
     pub fn has_watchdog(&self) -> bool {
         self.all.iter().any(|c| c.role == Role::Watchdog && !c.gone)
+    }
+
+    fn pane(&self) -> Option<&Client> {
+        self.all.iter().find(|c| matches!(c.role, Role::Attached { pane: true, .. }) && !c.gone)
+    }
+
+    pub fn has_pane(&self) -> bool {
+        self.pane().is_some()
+    }
+
+    /// Whether it has not taken all that it was sent.
+    pub fn pane_is_behind(&self) -> bool {
+        self.pane().is_some_and(|c| c.stream.queued_bytes() > 0)
+    }
+
+    pub fn await_pane(&mut self, id: u64) {
+        self.all.iter_mut().filter(|c| c.id == id).for_each(|c| c.awaits_pane = true);
+    }
+
+    /// There is one now, or why not.
+    pub fn answer_for_pane(&mut self, message: &FromHost) {
+        for client in self.all.iter_mut().filter(|c| c.awaits_pane) {
+            client.awaits_pane = false;
+            tell(&mut client.stream, message);
+        }
+    }
+
+    /// It is not wanted any more.
+    pub fn dismiss_pane(&mut self) {
+        for client in self.all.iter_mut().filter(|c| matches!(c.role, Role::Attached { pane: true, .. })) {
+            tell(&mut client.stream, &FromHost::Detached { reason: "the session is no longer shown in tmux".into() });
+        }
     }
 
     /// Output, as it is, to those attached who take it.
@@ -227,8 +267,15 @@ impl Host {
             }
         }
         let had_watchdog = self.clients.all.iter().any(|c| c.role == Role::Watchdog);
+        let leave = |pane: bool| move |c: &Client| matches!(c.role, Role::Attached { pane: is, .. } if is == pane) && c.gone;
+        let (pane_leaves, others_leave) = (self.clients.all.iter().any(leave(true)), self.clients.all.iter().any(leave(false)));
         self.clients.all.retain(|c| !c.gone);
         self.mail_announced();
+        if pane_leaves && !self.clients.has_pane() {
+            self.pane_left();
+        } else if others_leave && let Some(size) = self.clients.pane_size.filter(|_| self.clients.has_pane()) {
+            self.resize(size);
+        }
         if had_watchdog && !self.clients.has_watchdog() {
             self.replace_watchdog();
         }
@@ -275,13 +322,21 @@ impl Host {
                 let (status, run) = (self.status(), self.run_record());
                 self.clients.report(&status, &run, &self.pty.master);
             }
-            ToHost::Attach { size, read_only } => {
-                self.clients.all[i].role = Role::Attached { behind: false, read_only };
+            ToHost::Attach { size, read_only, pane, history } => {
+                self.clients.all[i].role = Role::Attached { behind: false, read_only, pane };
                 self.resize_for(i, size);
+                if pane {
+                    self.pane_came();
+                }
+                if history > 0 {
+                    let lines = self.recorder.history(history);
+                    self.clients.all[i].stream.queue(BYTES, &lines, vec![]);
+                }
                 let screen = self.recorder.redraw();
                 self.clients.all[i].stream.queue(BYTES, &screen, vec![]);
             }
             ToHost::Resize { size } => self.resize_for(i, size),
+            ToHost::Pane { hung } => self.pane_wanted(id, hung),
             ToHost::Send { text, submit, timeout_ms } => self.queue_delivery(id, &text, submit, timeout_ms),
             ToHost::Hook { activity, what } => {
                 let message = self.hook(activity, &what).map_or_else(|reason| FromHost::Failed { reason }, |()| FromHost::Taken);
@@ -313,8 +368,15 @@ impl Host {
 
     /// The client that came or changed last decides the size.
     fn resize_for(&mut self, i: usize, size: Size) {
-        let counts = matches!(self.clients.all[i].role, Role::Attached { read_only: false, .. });
-        if counts && size.rows > 0 && size.cols > 0 && set_size(&self.pty.master, size).is_ok() {
+        let Role::Attached { read_only: false, pane, .. } = self.clients.all[i].role else { return };
+        if pane {
+            self.clients.pane_size = Some(size);
+        }
+        self.resize(size);
+    }
+
+    fn resize(&mut self, size: Size) {
+        if size.rows > 0 && size.cols > 0 && set_size(&self.pty.master, size).is_ok() {
             self.recorder.resize(size);
         }
     }

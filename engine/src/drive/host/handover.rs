@@ -70,6 +70,7 @@ pub(in crate::drive) fn main(layout: Layout, id: &str, record: i32) -> Result<()
         let _ = host.offer_program();
     }
     host.watch_awaited();
+    host.pane_begin();
     // It may have been about to look.
     host.search.agent_stirred(host.launch.find.is_some());
     host.work();

@@ -11,6 +11,7 @@ mod death;
 mod deliver;
 pub(super) mod handover;
 mod mailbox;
+mod pane;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,6 +27,7 @@ use self::clients::Clients;
 use self::deliver::Deliveries;
 use self::handover::Upgrade;
 use self::mailbox::Mailbox;
+use self::pane::Pane;
 use super::{interest, jitter, millis, start, wait};
 use crate::contract::layout::Layout;
 use crate::contract::records::{Event as Record, Launch, Run};
@@ -88,6 +90,8 @@ struct Host {
     memory_kills: MemoryKills,
     /// Events that are not written yet: the agent comes first.
     noted: Vec<Record>,
+    /// Where the session is shown in tmux.
+    pane: Pane,
 }
 
 /// The host's whole life. Descriptor 3 is the watchdog's connection; 4, if `terminal`, the master of the terminal an earlier host left.
@@ -121,6 +125,7 @@ pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
         host.activity_found(activity, evidence);
     }
     host.work();
+    host.pane_begin();
     host.live(&lock, &listener, &signals)
 }
 
@@ -183,6 +188,7 @@ impl Host {
             upgrade: None,
             memory_kills: memory_kills(),
             noted: vec![],
+            pane: Pane::default(),
             id: id.to_owned(),
             layout,
         }
@@ -242,6 +248,7 @@ impl Host {
             self.mailbox.next_deadline(),
             self.watched.next_deadline(),
             self.look_again,
+            self.pane.next_deadline(),
             awaited,
             upgrade,
         ];
@@ -261,6 +268,7 @@ impl Host {
         asked.extend(self.awaited.iter().filter_map(Awaited::descriptor).map(|fd| (fd, PollFlags::IN)));
         asked.extend(self.upgrade.iter().map(|upgrade| (upgrade.fd(), PollFlags::IN)));
         asked.extend(self.watched.descriptor().map(|fd| (fd, PollFlags::IN)));
+        asked.extend(self.pane.descriptor().map(|fd| (fd, PollFlags::IN)));
         let first_client = asked.len();
         asked.extend(self.clients.streams().map(interest));
         let ready = wait(&asked, deadline)?;
@@ -291,6 +299,7 @@ impl Host {
         self.work();
         self.type_input();
         self.clients.flush();
+        self.pane_flushed();
         Ok(())
     }
 
@@ -307,6 +316,7 @@ impl Host {
             self.watchdog_due = None;
             self.replace_watchdog();
         }
+        self.pane_keep();
         self.look_for_conversation();
         self.deliver(time);
         if self.mailbox.next_deadline().is_some_and(|t| t <= time) {
@@ -408,11 +418,13 @@ impl Host {
         }
     }
 
-    /// Where there is nothing worse to say, that output was lost.
+    /// Where there is nothing worse to say, that output was lost, or that it is not shown in tmux.
     fn reason_or_gap(&self) -> String {
         match self.recorder.incomplete() {
-            Some(gap) if self.reason.is_empty() => gap.to_owned(),
-            _ => self.reason.clone(),
+            _ if !self.reason.is_empty() => self.reason.clone(),
+            Some(gap) => gap.to_owned(),
+            None if self.pane.trouble().is_empty() => String::new(),
+            None => format!("not shown in tmux: {}", self.pane.trouble()),
         }
     }
 

@@ -16,7 +16,7 @@ use shown::Shown;
 
 use crate::cli::out;
 use crate::contract::control::{BYTES, FromHost, JSON, ToHost};
-use crate::core::limits::{HOST_RETURN, INPUT_QUEUE_BYTES_MAX};
+use crate::core::limits::{HOST_RETURN, INPUT_QUEUE_BYTES_MAX, PANE_HISTORY_LINES};
 use crate::error::{Error, Result};
 use crate::os::follow::Changes;
 use crate::os::socket::{Fill, Stream};
@@ -45,14 +45,35 @@ fn leave(bytes: &[u8]) {
 
 /// Shows a session's terminal on this one until the user detaches or the agent ends. Whatever happens, this terminal is whole afterwards.
 pub fn attach(socket: &Path, session_name: &str, detach_key: DetachKey, read_only: bool) -> Result<Detached> {
+    show(socket, session_name, Manner { detach_key: Some(detach_key), read_only, history: 0 })
+}
+
+/// The same in a pane of tmux, which keeps what scrolls away and knows how to detach.
+pub fn pane(socket: &Path, session_name: &str) -> Result<Detached> {
+    show(socket, session_name, Manner { detach_key: None, read_only: false, history: PANE_HISTORY_LINES })
+}
+
+/// How a client shows a session.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    /// None: it stands in a pane.
+    detach_key: Option<DetachKey>,
+    read_only: bool,
+    /// So many lines of scrollback are wanted.
+    history: usize,
+}
+
+fn show(socket: &Path, session_name: &str, manner: Manner) -> Result<Detached> {
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
     if !stdin.is_terminal() || !stdout.is_terminal() {
         return Err(Error::usage("attach needs a terminal; standard input or output is none").hint("agents logs -f shows output anywhere"));
     }
     let host = connect(socket, session_name)?;
     let signals = signal::descriptor(&[libc::SIGWINCH, libc::SIGTERM, libc::SIGHUP, libc::SIGINT])?;
-    let watching = if read_only { ", keys are not sent" } else { "" };
-    out::say(format!("attached to {session_name}; {detach_key} detaches{watching}"));
+    if let Some(key) = manner.detach_key {
+        let watching = if manner.read_only { ", keys are not sent" } else { "" };
+        out::say(format!("attached to {session_name}; {key} detaches{watching}"));
+    }
     let size = pty::size(&stdin)?;
     *RAW.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(pty::Raw::enter(&stdin)?);
     let before = std::panic::take_hook();
@@ -60,8 +81,10 @@ pub fn attach(socket: &Path, session_name: &str, detach_key: DetachKey, read_onl
         leave(&Shown::new().whole());
         before(info);
     }));
-    out::raw(&shown::entering(size.rows));
-    let mut client = Client { socket, session_name, detach_key, read_only, host, signals, shown: Shown::new(), typed: vec![] };
+    if manner.detach_key.is_some() {
+        out::raw(&shown::entering(size.rows));
+    }
+    let mut client = Client { socket, session_name, manner, host, signals, shown: Shown::new(), typed: vec![] };
     let ended = client.run();
     leave(&client.shown.whole());
     drop(std::panic::take_hook());
@@ -78,8 +101,7 @@ fn connect(socket: &Path, session_name: &str) -> Result<Stream> {
 struct Client<'a> {
     socket: &'a Path,
     session_name: &'a str,
-    detach_key: DetachKey,
-    read_only: bool,
+    manner: Manner,
     host: Stream,
     signals: OwnedFd,
     shown: Shown,
@@ -108,7 +130,10 @@ impl Client<'_> {
 
     fn begin(&mut self) -> Result<()> {
         let size = pty::size(std::io::stdin())?;
-        self.ask(&ToHost::Attach { size, read_only: self.read_only });
+        let Manner { detach_key, read_only, history } = self.manner;
+        self.ask(&ToHost::Attach { size, read_only, pane: detach_key.is_none(), history });
+        // Another host's screen comes below what is there already.
+        self.manner.history = 0;
         Ok(())
     }
 
@@ -140,9 +165,9 @@ impl Client<'_> {
     fn keys(&mut self, typed: &[u8]) -> Option<Detached> {
         let old = self.typed.len();
         self.typed.extend_from_slice(typed);
-        let found = self.detach_key.find(&self.typed);
+        let found = self.manner.detach_key.and_then(|key| key.find(&self.typed));
         let to_send = found.map_or(typed.len(), |at| at.saturating_sub(old));
-        if !self.read_only && to_send > 0 {
+        if !self.manner.read_only && to_send > 0 {
             self.host.queue(BYTES, &typed[..to_send], vec![]);
         }
         if found.is_some() {
@@ -330,7 +355,7 @@ mod tests {
     fn keys_go_in_output_comes_out_and_the_detach_key_ends_it() {
         let mut s = Stage::new(&[]);
         s.shows("attached to int-1 (lead); Ctrl-\\ detaches");
-        assert_eq!(s.asked(), ToHost::Attach { size: Size { rows: 10, cols: 40 }, read_only: false });
+        assert_eq!(s.asked(), ToHost::Attach { size: Size { rows: 10, cols: 40 }, read_only: false, pane: false, history: 0 });
         s.say(BYTES, b"\x1b[?1049h\x1b[>1u\x1b[?2004hhello\x1b[6n\x1b[c there");
         s.shows("hello there");
         s.press(b"ls\r\x03");
@@ -371,7 +396,7 @@ mod tests {
         drop(std::mem::replace(&mut s.host, away));
         s.listener = Listener::bind(&socket).unwrap();
         s.host = accept(&s.listener);
-        assert_eq!(s.asked(), ToHost::Attach { size: Size { rows: 10, cols: 40 }, read_only: true });
+        assert_eq!(s.asked(), ToHost::Attach { size: Size { rows: 10, cols: 40 }, read_only: true, pane: false, history: 0 });
         s.press(b"not sent\x1c");
         s.ends_whole("ended: Ok(ByKey)");
         assert!(s.host.next_by(soon()).is_err(), "a reader's keys were sent");
