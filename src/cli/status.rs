@@ -173,7 +173,7 @@ impl View<'_> {
                 out::json(report)
             };
         };
-        let text = table(report, self.args.long, moment).render(out::stdout_colour());
+        let text = out::laid_out(&table(report, self.args.long, moment));
         let mut last = summary(report).and(Tone::Dim, format!("  ·  {}, q ends", moment(clock::now())));
         if let Some(problem) = &self.problem {
             last = Text::of(Tone::Bad, "as it was before: ").and(Tone::Plain, problem.to_string().replace('\n', "; "));

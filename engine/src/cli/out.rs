@@ -4,13 +4,17 @@
 //! others are shown, not sent. Colour is added here, as sequences of our own, and only where the reader is a terminal that wants it.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
+mod table;
+
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use anstyle::{AnsiColor, Color, Style};
 use unicode_width::UnicodeWidthStr;
 
+pub use self::table::Table;
 use crate::error::Error;
 
 static QUIET: AtomicBool = AtomicBool::new(false);
@@ -24,6 +28,22 @@ pub enum Colour {
     Auto,
     Always,
     Never,
+}
+
+/// What makes room on the terminal for a line, and after the last one stays away.
+pub type Interlude = fn(last: bool, write: &mut dyn FnMut());
+static INTERLUDE: OnceLock<Interlude> = OnceLock::new();
+
+/// For whoever draws on the terminal by itself: from now on every line is written through `interlude`.
+pub fn set_interlude(interlude: Interlude) {
+    let _ = INTERLUDE.set(interlude);
+}
+
+fn aside(last: bool, mut write: impl FnMut()) {
+    match INTERLUDE.get() {
+        Some(interlude) => interlude(last, &mut write),
+        None => write(),
+    }
 }
 
 /// From now on colours are sent as `colour` says.
@@ -46,7 +66,7 @@ pub fn set_quiet(quiet: bool) {
 
 /// Whether a person reads stderr on a terminal and wants to see progress.
 pub fn is_interactive() -> bool {
-    io::stderr().is_terminal() && !QUIET.load(Ordering::Relaxed)
+    io::stderr().is_terminal() && !QUIET.load(Ordering::Relaxed) && crate::os::env::text("TERM").as_deref() != Some("dumb")
 }
 
 /// Whether questions can be asked: stdin and stderr are terminals.
@@ -123,6 +143,14 @@ impl Text {
         self.0.push((tone, text.into()));
         self
     }
+    /// Adds one character, to the last piece where that has the same tone.
+    fn and_char(mut self, tone: Tone, c: char) -> Text {
+        match self.0.last_mut() {
+            Some((last, text)) if *last == tone => text.push(c),
+            _ => self.0.push((tone, c.into())),
+        }
+        self
+    }
     /// Adds another text's pieces.
     #[must_use]
     pub fn join(mut self, other: Text) -> Text {
@@ -156,38 +184,20 @@ impl<T: Into<String>> From<T> for Text {
     }
 }
 
-/// Rows in columns, each as wide as its widest cell, two blanks between them. The last column is not padded.
-#[derive(Debug, Clone, Default)]
-pub struct Table {
-    rows: Vec<Vec<Text>>,
+/// How many columns the terminal has that stdout is; none where it is none, or does not tell.
+pub fn stdout_width() -> Option<usize> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    crate::os::pty::size(&stdout).ok().map(|s| usize::from(s.cols)).filter(|c| *c > 0)
 }
 
-impl Table {
-    /// With a head row.
-    pub fn new(head: &[&str]) -> Table {
-        Table { rows: vec![head.iter().map(|h| Text::of(Tone::Dim, *h)).collect()] }
-    }
-    /// Adds a row; a newline in a cell is shown as its picture.
-    pub fn row(&mut self, cells: Vec<Text>) {
-        let flat = |t: Text| Text(t.0.into_iter().map(|(tone, s)| (tone, s.replace('\n', "␤").replace('\t', " "))).collect());
-        self.rows.push(cells.into_iter().map(flat).collect());
-    }
-    /// The lines, without the newline of the last.
-    pub fn render(&self, colour: bool) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<usize> =
-            (0..columns).map(|c| self.rows.iter().filter_map(|r| r.get(c)).map(Text::width).max().unwrap_or(0)).collect();
-        let line = |row: &Vec<Text>| {
-            let mut out = String::new();
-            for (c, cell) in row.iter().enumerate() {
-                out.push_str(&cell.render(colour));
-                if c + 1 < row.len() {
-                    out.push_str(&" ".repeat(widths[c] - cell.width() + 2));
-                }
-            }
-            out.trim_end().to_owned()
-        };
-        self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
+/// A table as it is sent to stdout: as wide as the terminal allows; whole lines where nobody's terminal is meant.
+pub fn laid_out(table: &Table) -> String {
+    match stdout_width() {
+        Some(width) => table.render_within(stdout_colour(), width),
+        None => table.render(stdout_colour()),
     }
 }
 
@@ -216,7 +226,8 @@ fn ended(result: io::Result<()>) {
 
 /// A fact, on stdout, with a newline.
 pub fn fact(text: impl Into<Text>) {
-    ended(writeln!(io::stdout().lock(), "{}", text.into().render(stdout_colour())));
+    let line = text.into().render(stdout_colour());
+    aside(false, || ended(writeln!(io::stdout().lock(), "{line}")));
 }
 
 /// Many lines at once, on stdout, made harmless as any fact; newlines at their end count as one.
@@ -231,7 +242,8 @@ pub fn lines(bytes: &[u8]) {
 
 /// A table of facts, on stdout.
 pub fn table(table: &Table) {
-    ended(writeln!(io::stdout().lock(), "{}", table.render(stdout_colour())));
+    let text = laid_out(table);
+    aside(false, || ended(writeln!(io::stdout().lock(), "{text}")));
 }
 
 /// A fact for a program: JSON, indented on a terminal, one line elsewhere.
@@ -259,13 +271,15 @@ fn escaped(json: &str) -> Cow<'_, str> {
 /// Talk, on stderr, with a newline; silent under `--quiet`.
 pub fn say(text: impl Into<Text>) {
     if !QUIET.load(Ordering::Relaxed) {
-        let _ = writeln!(io::stderr().lock(), "{}", text.into().render(stderr_colour()));
+        let line = text.into().render(stderr_colour());
+        aside(false, || drop(writeln!(io::stderr().lock(), "{line}")));
     }
 }
 
 /// Something odd that does not stop the work: `warning: …` on stderr.
 pub fn warn(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", Text::of(Tone::Warn, "warning: ").and(Tone::Plain, text).render(stderr_colour()));
+    let line = Text::of(Tone::Warn, "warning: ").and(Tone::Plain, text).render(stderr_colour());
+    aside(false, || drop(writeln!(io::stderr().lock(), "{line}")));
 }
 
 /// An error as text, `error: …` first.
@@ -282,9 +296,10 @@ pub fn render_error(error: &Error, colour: bool) -> String {
     out.join("\n")
 }
 
-/// Shows an error on stderr.
+/// Shows an error on stderr: the last that a command says.
 pub fn error(error: &Error) {
-    let _ = writeln!(io::stderr().lock(), "{}", render_error(error, stderr_colour()));
+    let text = render_error(error, stderr_colour());
+    aside(true, || drop(writeln!(io::stderr().lock(), "{text}")));
 }
 
 /// Bytes as they are, on stdout: an attached terminal, a log asked for raw, a generated page. The caller answers for what is in them.
@@ -318,13 +333,5 @@ mod tests {
             prop_assert!(sent.chars().all(|c| harmless(c) && !c.is_control()), "{sent:?}");
             prop_assert_eq!(serde_json::from_str::<String>(&sent).unwrap(), text);
         }
-    }
-
-    #[test]
-    fn tables_line_up_whatever_is_in_them() {
-        let mut t = Table::new(&["NAME", "STATE"]);
-        t.row(vec!["w\u{1b}[31meb".into(), Text::of(Tone::Good, "up")]);
-        t.row(vec!["日本".into(), "down".into()]);
-        assert_eq!(t.render(false), "NAME      STATE\nw␛[31meb  up\n日本      down");
     }
 }

@@ -122,7 +122,7 @@ fn show(status: &EngineStatus, json: bool) {
     if json {
         return out::json(status);
     }
-    let text = table(status, |since| look::clock_time(since, clock::now())).render(out::stdout_colour());
+    let text = out::laid_out(&table(status, |since| look::clock_time(since, clock::now())));
     if out::stdout_is_terminal() {
         // From the top, each line erased to its end, then all below: no flicker.
         let lines: String = text.lines().map(|line| format!("{line}\x1b[K\r\n")).collect();
