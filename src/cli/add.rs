@@ -10,6 +10,7 @@ use crate::checkout::trust;
 use crate::ops::journal::Entry;
 use crate::ops::{self, Home, bump, join};
 use crate::registry::grammar;
+use crate::view::progress::Progress;
 
 /// Register a project that exists already; a URL is cloned first
 #[derive(Debug, clap::Args)]
@@ -69,7 +70,9 @@ fn clone(args: &Args, home: &mut Home, name: &str) -> Result<()> {
         made.entry.tags.clone_from(&args.tags);
         Ok(made)
     };
+    let progress = Progress::of("cloning", &[name]);
     let made = home.make(name, &folder, build, true)?;
+    drop(progress);
     said(home, name, &made.entry)
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use agents::cli::interrupt::doing;
 use agents::cli::{Error, Result, out};
 use agents::os;
 
@@ -11,6 +12,7 @@ use crate::harness::{Mirror, Resolved, cache};
 use crate::ops::journal::Entry;
 use crate::ops::{self, Home, Made, bump, create};
 use crate::registry::{Harness, Registry, grammar};
+use crate::view::progress::Progress;
 
 /// Make a project: a git repository with an engine, one agent, one commit
 #[derive(Debug, clap::Args)]
@@ -53,6 +55,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         return preview(args, &registry);
     }
     let mut home = Home::take(&registry)?;
+    let progress = Progress::of("creating", &[&args.name]);
     let (harness, mirror, target) = engine(args, &home.registry)?;
     let folder = folder(args, &home.registry)?;
     if mirror.url.is_none() {
@@ -63,10 +66,15 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         Ok(Made { commit: create::build(plan, partial, &home.lock)?, entry: entry(args, &folder, &harness, &target) })
     };
     home.make(&args.name, &folder, build, !args.no_register)?;
+    drop(progress);
     out::say(format!("created {} at {}, engine {}", args.name, os::env::shorten(&folder), named(&mirror, &target)));
     drop(home);
     match args.start {
-        true => start(&harness, &folder),
+        true => {
+            let _doing = doing(&format!("starting {}", args.name), &format!("it is created; `fleet start {}` starts it", args.name));
+            let _progress = Progress::of("starting", &[&args.name]);
+            start(&harness, &folder)
+        }
         false => Ok(()),
     }
 }

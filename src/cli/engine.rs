@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use agents::cli::interrupt::doing;
 use agents::cli::out::{Table, Text, Tone};
 use agents::cli::{Error, Result, out};
 use agents::os::{env, fs, git::Git, lock::Lock, process};
@@ -11,6 +12,7 @@ use super::Context;
 use crate::harness::{CARRIED, Mirror, cache, carried, url};
 use crate::ops::{Home, bump};
 use crate::registry::Registry;
+use crate::view::progress::Progress;
 
 /// Look after harnesses: the engines that projects pin
 #[derive(Debug, clap::Args)]
@@ -113,6 +115,7 @@ fn publish(home: &mut Home, url: &str) -> Result<()> {
 /// The launcher of that version builds itself into the cache: from a work tree of its own, as in a project.
 fn build(registry: &Registry, reference: &str, harness: Option<&str>) -> Result<()> {
     let harness = registry.harness(harness.unwrap_or(&registry.fleet.harness))?;
+    let _doing = doing(&format!("building {reference} of harness {}", harness.name), "nothing of it is kept; the same command begins anew");
     let mirror = Mirror::open(&harness.name, harness.url.as_deref())?;
     let target = mirror.resolve_or_fetch(Some(reference))?;
     if target.tree == carried::ids().tree {
@@ -136,11 +139,13 @@ fn build(registry: &Registry, reference: &str, harness: Option<&str>) -> Result<
     git.run(&["worktree", "prune"])?;
     git.run(&["worktree", "add", "--quiet", "--force", "--detach", &shown, &commit])?;
     out::say(format!("building {reference} of harness {}", harness.name));
+    let progress = Progress::of_one(&format!("building {reference}"));
     let argv = [folder.join("agents").display().to_string(), "--version".to_owned()];
     // A program that is named for all would be run instead of building one.
     let environment = [(env::AGENTS_BIN.to_owned(), String::new())];
     let run = process::Run { argv: &argv, folder: Some(&folder), env: &environment, ..process::Run::default() };
     let output = process::run(&run);
+    drop(progress);
     fs::remove_tree(&folder)?;
     git.run(&["worktree", "prune"])?;
     let output = output?;

@@ -1,5 +1,6 @@
 //! `fleet exec`: a command in every selected project's folder.
 
+use agents::cli::interrupt::doing;
 use agents::cli::out::Tone;
 use agents::cli::{Error, Result, out};
 use agents::os::process;
@@ -7,6 +8,7 @@ use agents::os::process;
 use super::Context;
 use crate::parallel;
 use crate::registry::select::Select;
+use crate::view::progress::some_of;
 
 /// Run a command in projects' folders
 #[derive(Debug, clap::Args)]
@@ -25,6 +27,8 @@ pub struct Args {
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let registry = ctx.registry()?;
     let projects = args.select.resolve(&registry)?;
+    let names: Vec<&str> = projects.iter().map(|p| p.name.as_str()).collect();
+    let _doing = doing(&format!("running `{}` in {}", args.command.join(" "), some_of(&names)), "it was ended; what it had done stays");
     let results = parallel::each(&projects, |project| -> Result<process::Output> {
         let folder = super::inside::folder(project)?;
         let output = process::run(&process::Run { argv: &args.command, folder: Some(folder), ..Default::default() })

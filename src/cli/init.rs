@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use agents::cli::interrupt::doing;
 use agents::cli::{Error, Result, out};
 use agents::os::{self, fs::Found, git::Git, lock::Lock};
 
@@ -9,6 +10,7 @@ use super::Context;
 use crate::harness::{CARRIED, Mirror, cache};
 use crate::ops::{self, create};
 use crate::registry::grammar;
+use crate::view::progress::Progress;
 
 /// Make a fleet home: the registry, and the orchestrator that runs fleet for you
 #[derive(Debug, clap::Args)]
@@ -39,6 +41,9 @@ pub fn run(args: &Args, _ctx: &Context) -> Result<()> {
         return Ok(());
     }
     check_goal(&folder)?;
+    let shown = os::env::shorten(&folder);
+    let _doing = doing(&format!("making {shown}"), &format!("`fleet init {shown}` finishes it or begins anew"));
+    let _progress = Progress::of("making", &[&shown]);
     partial.claim()?;
     let built = build(&name, &folder, &partial.home(), &args.backend, &lock);
     if built.is_err() {

@@ -129,7 +129,9 @@ pub(crate) fn main() -> ExitCode {
         out::fact(concat!("fleet ", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
-    match Cli::try_parse_from(args).map_or_else(agents::cli::usage, run) {
+    let result = Cli::try_parse_from(args).map_or_else(agents::cli::usage, run);
+    agents::cli::interrupt::end();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out::error(&error);

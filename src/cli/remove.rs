@@ -1,5 +1,6 @@
 //! `fleet remove`: forgets a project; its folder stays.
 
+use agents::cli::interrupt::doing;
 use agents::cli::{Result, out};
 
 use super::Context;
@@ -50,6 +51,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     if let (true, Some(folder)) = (running, folder) {
         let down = drive::commands(home.registry.harness_of(&project)?, folder)?.down;
         let down = down.ok_or_else(|| Error::failed(format!("harness {} has no command to stop a project", project.harness)))?;
+        let _doing = doing(&format!("stopping {name}"), "it is still registered; the same command completes it");
         drive::run(&down, folder, &format!("project {name} could not be stopped"))?;
     }
     home.change(&format!("remove {name}"), |edit| edit.remove_project(name))?;

@@ -1,5 +1,6 @@
 //! One command of the engines', run in many projects at once: what `start`, `stop` and `restart` share.
 
+use agents::cli::interrupt::doing;
 use agents::cli::out::Tone;
 use agents::cli::{Error, Result, out};
 use agents::contract::manifest::Commands;
@@ -10,6 +11,7 @@ use crate::harness::cache;
 use crate::parallel;
 use crate::registry::select::Select;
 use crate::registry::{Project, Registry};
+use crate::view::progress::{Progress, some_of};
 
 /// A command's name in the manifest, and its argv if the harness has it.
 pub type Step<'a> = (&'static str, Option<&'a Vec<String>>);
@@ -18,6 +20,8 @@ pub type Step<'a> = (&'static str, Option<&'a Vec<String>>);
 pub struct Deed {
     /// `start`
     pub verb: &'static str,
+    /// `starting`
+    pub during: &'static str,
     /// `started`
     pub done: &'static str,
     /// The commands, in order.
@@ -56,13 +60,21 @@ pub fn run(args: &Args, deed: &Deed, ctx: &Context) -> Result<()> {
     if projects.iter().any(|p| registry.harness_of(p).is_ok_and(|h| h.url.is_none())) {
         cache::seed()?;
     }
+    let names: Vec<&str> = projects.iter().map(|p| p.name.as_str()).collect();
+    let then =
+        format!("what was begun goes on in the projects themselves; `fleet status` shows it, the same {} again completes it", deed.verb);
+    let _doing = doing(&format!("{} {}", deed.during, some_of(&names)), &then);
+    let progress = Progress::of(deed.during, &names);
     let results = parallel::each(&projects, |project| {
+        progress.begins(&project.name);
         let result = one(&registry, project, deed, *trust);
+        progress.ended(&project.name);
         if result.is_ok() && !json {
             out::say(out::Text::of(Tone::Good, deed.done).and(Tone::Plain, format!(" {}", project.name)));
         }
         result
     });
+    drop(progress);
     if *json {
         let facts: Vec<serde_json::Value> = projects
             .iter()

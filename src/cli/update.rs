@@ -1,7 +1,6 @@
 //! `fleet update`: other engines for projects, one commit each.
 
 use agents::cli::{Error, Result, out};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Context;
 use crate::ops::Home;
@@ -10,6 +9,7 @@ use crate::ops::journal::Bump;
 use crate::ops::live::Went;
 use crate::ops::update::{self, Asked, Outcome, Plan, Way};
 use crate::registry::{Registry, Select};
+use crate::view::progress::Progress;
 
 /// Move projects' engine pins to another tag, branch or commit
 #[derive(Debug, clap::Args)]
@@ -47,19 +47,19 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let (select, reference) = understand(args, &home.registry);
     let projects = select.resolve(&home.registry)?;
     let asked = Asked { reference, allowed: Allowed { downgrade: args.allow_downgrade, moved: args.allow_moved } };
+    let looking = Progress::of_one("looking for engines");
     let plan = update::plan(&home, &projects, &asked)?;
+    drop(looking);
     if args.dry_run {
         return preview(&plan);
     }
     let way = Way { live: !args.no_live, canary: args.canary.map(usize::from) };
     let lines: Vec<(String, String)> = plan.bumps.iter().map(|b| (b.name.clone(), arrow(&plan, b))).collect();
-    let (already, bar) = (plan.already.len() + plan.unrecorded.len(), progress(plan.bumps.len()));
-    let outcome = update::perform(&mut home, plan, way, None, |name| {
-        bar.set_message(name.to_owned());
-        bar.inc(1);
-    })?;
-    bar.finish_and_clear();
-    drop(home);
+    let already = plan.already.len() + plan.unrecorded.len();
+    let names: Vec<&str> = lines.iter().map(|(name, _)| name.as_str()).collect();
+    let progress = Progress::of("updating", &names);
+    let outcome = update::perform(&mut home, plan, way, None, |name| progress.ended(name))?;
+    drop((progress, home));
     tell(&outcome, &lines, already);
     Error::all(outcome.failed).map_or(Ok(()), Err)
 }
@@ -93,14 +93,6 @@ fn preview(plan: &Plan) -> Result<()> {
         out::fact(format!("{name}: there already"));
     }
     Error::all(plan.refused.clone()).map_or(Ok(()), Err)
-}
-
-fn progress(steps: usize) -> ProgressBar {
-    if steps < 2 || !out::is_interactive() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(steps as u64).with_style(style)
 }
 
 fn tell(outcome: &Outcome, lines: &[(String, String)], already: usize) {

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use agents::cli::interrupt::{Doing, doing};
 use agents::cli::{Error, Result};
 use agents::os::{self, clock};
 use jiff::Timestamp;
@@ -120,21 +121,30 @@ pub struct Record {
 impl Record {
     /// The operation in a few words.
     pub fn title(&self) -> String {
-        let what = match &self.intent {
-            Intent::Create { name, .. } => format!("create {name}"),
-            Intent::Update { bumps } => {
-                let names: Vec<&str> = bumps.iter().take(4).map(|b| b.name.as_str()).collect();
-                let more = if bumps.len() > 4 { format!(" and {} more", bumps.len() - 4) } else { String::new() };
-                format!("update {}{more}", names.join(" "))
-            }
-            Intent::Registry { what, .. } => what.clone(),
-            Intent::Uncreate { name, .. } => format!("move {name} aside"),
-        };
-        match self.undoes {
-            Some(number) => format!("undo {number}: {what}"),
-            None => what,
-        }
+        title(&self.intent, self.undoes)
     }
+}
+
+fn title(intent: &Intent, undoes: Option<u64>) -> String {
+    let what = match intent {
+        Intent::Create { name, .. } => format!("create {name}"),
+        Intent::Update { bumps } => {
+            let names: Vec<&str> = bumps.iter().take(4).map(|b| b.name.as_str()).collect();
+            let more = if bumps.len() > 4 { format!(" and {} more", bumps.len() - 4) } else { String::new() };
+            format!("update {}{more}", names.join(" "))
+        }
+        Intent::Registry { what, .. } => what.clone(),
+        Intent::Uncreate { name, .. } => format!("move {name} aside"),
+    };
+    match undoes {
+        Some(number) => format!("undo {number}: {what}"),
+        None => what,
+    }
+}
+
+/// While it runs, an interruption says what becomes of it.
+fn told(title: &str) -> Doing {
+    doing(&format!("at `{title}`"), "the next fleet command that changes something finishes or undoes it")
 }
 
 /// The journal of one home.
@@ -147,6 +157,7 @@ pub struct Journal {
 #[derive(Debug)]
 pub struct Running {
     path: PathBuf,
+    _doing: Doing,
     pub number: u64,
 }
 
@@ -177,8 +188,9 @@ impl Journal {
         let number = numbers.last().map_or(1, |n| n + 1);
         let path = self.path(number);
         let line = Line::Intent { at: clock::now().to_string(), undoes, intent: intent.clone() };
+        let doing = told(&title(intent, undoes));
         os::fs::write_atomic(&path, &encode(&line), 0o600)?;
-        Ok(Running { path, number })
+        Ok(Running { path, _doing: doing, number })
     }
 
     /// The operation that was interrupted, if one was: only the last can be, as everyone looks here before beginning.
@@ -186,7 +198,10 @@ impl Journal {
         let Some(number) = self.numbers()?.last().copied() else { return Ok(None) };
         let record = self.read(number)?;
         let path = self.path(number);
-        Ok((record.end.is_none()).then_some((record, Running { path, number })))
+        Ok((record.end.is_none()).then(|| {
+            let _doing = told(&record.title());
+            (record, Running { path, _doing, number })
+        }))
     }
 
     /// Everything that was done, oldest first. What cannot be read is left out and named in the second list.

@@ -35,6 +35,7 @@ pub struct Home {
 impl Home {
     /// Takes the lock, reads the registry again, and finishes or undoes what was interrupted, saying which.
     pub fn take(registry: &Registry) -> Result<Home> {
+        agents::cli::interrupt::watch();
         let lock = registry::lock(registry)?;
         let registry = Registry::load(&registry.path)?;
         let journal = Journal::of(&registry.home);

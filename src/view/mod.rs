@@ -1,4 +1,5 @@
 //! What a person sees.
 
+pub mod progress;
 pub mod screen;
 pub mod status;

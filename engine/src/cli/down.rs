@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::place::{Place, command_lock};
-use super::{Context, ask, out, tmux, up};
+use super::{Context, ask, interrupt, out, tmux, up};
 use crate::contract::control::ToWatchdog;
 use crate::contract::layout::{Layout, is_name};
 use crate::contract::status::State;
@@ -35,6 +35,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     fs::private_dir(layout.runtime.parent().unwrap_or(&layout.runtime))?;
     fs::private_dir(&layout.runtime)?;
     let _lock = command_lock(layout, "down")?;
+    let _doing =
+        interrupt::doing("stopping agents", "what was begun goes on by itself; `agents status` shows it, `agents down` completes it");
     let (chosen, unreadable) = chosen(&place, &args.agents)?;
     let changed: Vec<Meta> = chosen.iter().filter(|m| m.wanted == Wanted::Up).map(|m| Meta { wanted: Wanted::Down, ..m.clone() }).collect();
     meta::write_many(layout, &changed)?;

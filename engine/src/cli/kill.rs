@@ -2,7 +2,7 @@
 
 use super::place::Place;
 use super::sessions::{changing, finish_kill, operation, recover};
-use super::{Context, out};
+use super::{Context, interrupt, out};
 use crate::error::{Error, Result};
 use crate::os::fs;
 use crate::store::meta::{self, Meta, Wanted};
@@ -66,6 +66,7 @@ pub(super) fn end(place: &Place, meta: &Meta, command: &str) -> Result<Meta> {
     let layout = &place.layout;
     let id = &meta.session;
     let lock = operation(layout, id)?;
+    let _doing = interrupt::doing(&format!("ending session {id}"), "the next command that changes sessions finishes it");
     let meta = {
         let _lock = changing(layout, command)?;
         let mut meta = meta::read(layout, id)?;

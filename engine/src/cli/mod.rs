@@ -2,6 +2,7 @@
 //!
 //! `out` (the gate for all output), the error and the strict reading of TOML are also for other programs that want to speak the same way.
 
+pub mod interrupt;
 pub mod out;
 
 mod ask;
@@ -111,6 +112,7 @@ pub(crate) fn main() -> ExitCode {
         Some(result) => result,
         None => Cli::try_parse_from(args).map_or_else(usage, run),
     };
+    interrupt::end();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

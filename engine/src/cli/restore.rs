@@ -2,7 +2,7 @@
 
 use super::place::Place;
 use super::sessions::{self, changing, finish_kill, operation};
-use super::{Context, kill, out, spawn};
+use super::{Context, interrupt, kill, out, spawn};
 use crate::contract::layout::is_name;
 use crate::contract::status::AgentStatus;
 use crate::error::{Error, Result};
@@ -41,6 +41,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         );
     }
     let lock = operation(layout, id)?;
+    let _doing = interrupt::doing(&format!("restoring session {id}"), "the next command that changes sessions finishes or undoes it");
     let mut meta = {
         let _lock = changing(layout, "restore")?;
         if let Some(archived) = session::archive_list(layout)?.0.iter().find(|m| m.session == *id) {

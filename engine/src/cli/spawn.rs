@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::sessions::{self, Row};
-use super::{Context, out, up};
+use super::{Context, interrupt, out, up};
 use crate::contract::layout::{CONFIG_FILE, is_name};
 use crate::contract::status::{AgentStatus, State};
 use crate::error::{Error, Result};
@@ -158,6 +158,7 @@ pub(super) fn make(project: &Project, plan: Plan, command: &str) -> Result<(Meta
     project.check_runtime()?;
     let layout = &project.layout;
     let links = &project.config.worktree.symlinks;
+    let _doing = interrupt::doing("making a session", "the next command that changes sessions undoes what is not whole");
     sessions::recover(&project.folder, links, layout)?;
     let agent = project.agent(&plan.agent).ok_or_else(|| super::place::unknown(&plan.agent, std::iter::empty()))?;
     let (mut meta, lock) = session::reserve(layout, &plan.prefix, plan.numbering, &fresh(project, agent, &plan)?)?;

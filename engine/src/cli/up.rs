@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::out::{self, Table, Text, Tone};
 use super::place::{command_lock, unknown};
-use super::{Context, ask, sessions, status, upgrade};
+use super::{Context, ask, interrupt, sessions, status, upgrade};
 use crate::contract::control::ToWatchdog;
 use crate::contract::layout::Layout;
 use crate::contract::records::Launch;
@@ -63,6 +63,8 @@ pub(super) fn bring(
     project.check_runtime()?;
     instance::prepare(&project)?;
     let mut lock = command_lock(layout, command)?;
+    let then = format!("what was begun goes on by itself; `agents status` shows it, `agents {command}` completes it");
+    let _doing = interrupt::doing("starting agents", &then);
     let (mut metas, mut damaged) = meta::survey(layout)?;
     if metas.iter().any(|m| m.key(UNDERWAY).is_some()) {
         drop(lock);

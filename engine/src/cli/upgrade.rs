@@ -1,7 +1,7 @@
 //! `agents upgrade`, and what `up` does of it: making what runs go on as the engine that runs this command.
 
 use super::place::{Place, command_lock};
-use super::{Context, ask, out};
+use super::{Context, ask, interrupt, out};
 use crate::contract::layout::Layout;
 use crate::contract::status::{EngineStatus, EngineVersion};
 use crate::error::{Error, Result};
@@ -19,6 +19,7 @@ pub(super) fn run(context: &Context, Args {}: &Args) -> Result<()> {
         return Ok(());
     };
     let _lock = command_lock(&place.layout, "upgrade")?;
+    let _doing = interrupt::doing("replacing the engine", "it goes on by itself, agents live on; `agents upgrade` completes it");
     if !when_other(&place.layout, &mut watchdog)? {
         out::say("this engine runs already");
     }

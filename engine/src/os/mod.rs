@@ -12,6 +12,7 @@ pub mod folder;
 pub mod follow;
 pub mod fs;
 pub mod git;
+pub mod interrupt;
 pub mod lock;
 pub mod process;
 pub mod pty;

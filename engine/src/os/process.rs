@@ -473,6 +473,7 @@ pub fn run_holding(run: &Run<'_>, held: Option<BorrowedFd<'_>>) -> io::Result<Ou
             Ok(())
         });
     }
+    super::interrupt::stand_still_if_ending();
     let handle = expression.start()?;
     let output = match run.timeout {
         None => handle.wait()?,
@@ -484,6 +485,8 @@ pub fn run_holding(run: &Run<'_>, held: Option<BorrowedFd<'_>>) -> io::Result<Ou
             }
         },
     };
+    // Ended with us, by the signal that ends us: nothing is done about it.
+    super::interrupt::stand_still_if_ending();
     use std::os::unix::process::ExitStatusExt;
     let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
     Ok(Output { code, stdout: output.stdout.clone(), stderr: output.stderr.clone() })

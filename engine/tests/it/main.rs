@@ -5,6 +5,7 @@ mod activity;
 mod backends;
 mod boot;
 mod chaos;
+mod ctrl_c;
 mod endings;
 mod escape;
 mod input;
