@@ -1,15 +1,16 @@
 //! What commands have to do with tmux, for projects whose sessions are shown in it.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use super::{ask, out};
 use crate::contract::layout::Layout;
 use crate::core::limits::{PANE_FAREWELL, TMUX_GLANCE, TMUX_PATIENCE};
-use crate::drive::pane::{client_of, tmux_of};
+use crate::drive::pane::{client_of, maker_of, tmux_of};
 use crate::error::{Error, Result};
 use crate::os::clock::monotonic;
 use crate::os::lock::Lock;
-use crate::os::process::wait_for_end;
+use crate::os::process::{ProcessId, wait_for_end};
 use crate::os::{fs, tmux};
 use crate::store::launch;
 
@@ -75,49 +76,56 @@ pub(super) fn glance(layout: &Layout) -> Option<String> {
 
 /// After sessions were ended: nothing of theirs is left in tmux, and no server that has nothing to show. Cheap where tmux was never used.
 pub(super) fn clear_away(layout: &Layout, ids: &[String]) -> Result<()> {
+    // Who makes a pane gives it up when the host is gone; those who show one end with it.
+    for id in ids {
+        maker_of(layout, id).map_or(Ok(()), see_off)?;
+        client_of(layout, id).map_or(Ok(()), see_off)?;
+    }
     if !fs::exists(&layout.tmux_socket()) {
         return Ok(());
     }
-    // Those who show them end with their hosts.
-    for id in ids {
-        if let Some((client, fd)) = client_of(layout, id).and_then(|c| Some((c, c.open()?)))
-            && !wait_for_end(&fd, monotonic() + PANE_FAREWELL)?
-        {
-            tmux::end(client, PANE_FAREWELL)?;
-        }
-    }
     let tmux = tmux_of(layout);
     let Some(server) = tmux.server() else { return Ok(()) };
-    let process = server.open();
     let names: Vec<String> = ids.iter().map(|id| layout.tmux_name(id)).collect();
-    let left = match tmux.call(&["list-sessions", "-F", "#{session_name}"], TMUX_PATIENCE) {
-        // Without a session it is about to end, or has.
-        Ok(output) if output.code != 0 => vec![],
+    let others = match tmux.call(&["list-panes", "-a", "-F", "#{session_name} #{pane_pid}"], TMUX_PATIENCE) {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let (ours, others): (Vec<String>, Vec<String>) = text.lines().map(str::to_owned).partition(|name| names.contains(name));
-            for name in ours {
+            let panes = text.lines().filter_map(|line| line.split_once(' '));
+            let (ours, others): (Vec<_>, Vec<_>) = panes.partition(|(name, _)| names.iter().any(|n| n == name));
+            let processes: Vec<_> = ours.iter().filter_map(|(_, pid)| ProcessId::of(pid.parse().ok()?)).collect();
+            for name in ours.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>() {
                 // One that has ended by itself meanwhile is as well.
                 let _ = tmux.call(&["kill-session", "-t", &format!("={name}")], TMUX_PATIENCE);
             }
-            others
+            processes.into_iter().try_for_each(see_off)?;
+            !others.is_empty()
         }
         Err(e) if e.kind() == io::ErrorKind::TimedOut => {
             // All it holds are faces: those of sessions that run are made anew.
             out::warn(&format!("tmux (pid {}) does not answer and is ended", server.pid));
             tmux::end(server, PANE_FAREWELL)?;
-            return Ok(());
+            false
         }
         Err(e) => return Err(Error::failed(format!("tmux could not be called: {e}"))),
     };
-    let Some(process) = process.filter(|_| left.is_empty()) else { return Ok(()) };
+    // Without a session it ends by itself, unless somebody has made one meanwhile.
+    let Some(process) = server.open().filter(|_| !others) else { return Ok(()) };
     if !wait_for_end(&process, monotonic() + PANE_FAREWELL)? && !has_sessions(&tmux) {
         tmux::end(server, PANE_FAREWELL)?;
     }
     Ok(())
 }
 
-/// Whether somebody has made one in it meanwhile.
+/// Waits for a process that is about to end; one that does not is ended.
+fn see_off(process: ProcessId) -> Result<()> {
+    let Some(fd) = process.open() else { return Ok(()) };
+    if !wait_for_end(&fd, monotonic() + PANE_FAREWELL)? {
+        tmux::end(process, PANE_FAREWELL)?;
+    }
+    Ok(())
+}
+
+/// Whether somebody has made one in it.
 fn has_sessions(tmux: &tmux::Tmux) -> bool {
     tmux.call(&["list-sessions"], TMUX_GLANCE).is_ok_and(|output| output.code == 0)
 }

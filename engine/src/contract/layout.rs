@@ -157,6 +157,10 @@ impl Layout {
     pub fn pane_lock(&self, id: &str) -> PathBuf {
         self.runtime.join(format!("{id}.pane"))
     }
+    /// Held by who makes the session's pane, and signed with its process.
+    pub fn pane_maker_lock(&self, id: &str) -> PathBuf {
+        self.runtime.join(format!("{id}.pane-maker"))
+    }
     /// The value of `AGENTS_MARK` in the environment of everything a session runs.
     pub fn mark(&self, id: &str) -> String {
         format!("{}/{id}", self.hash)

@@ -3,7 +3,8 @@
 //! tmux is only the face. The terminal, its log and the agent are the host's, so whatever becomes of tmux, they go on; and no host ever waits for it.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::start::{MAKE_PANE, PANE, args};
@@ -37,14 +38,27 @@ pub fn tmux_of(layout: &Layout) -> Tmux {
 
 /// The process that shows the session in its pane, if one does.
 pub fn client_of(layout: &Layout, id: &str) -> Option<ProcessId> {
-    let path = layout.pane_lock(id);
+    holder(&layout.pane_lock(id))
+}
+
+/// The process that makes the session's pane, if one does.
+pub fn maker_of(layout: &Layout, id: &str) -> Option<ProcessId> {
+    holder(&layout.pane_maker_lock(id))
+}
+
+/// Who has signed a lock and holds it.
+fn holder(path: &Path) -> Option<ProcessId> {
     // What cannot be told counts as alive.
-    if !Lock::is_held(&path).unwrap_or(true) {
+    if !Lock::is_held(path).unwrap_or(true) {
         return None;
     }
-    let signed = Lock::signed(&path);
+    let signed = Lock::signed(path);
     let (pid, start) = signed.split_once(' ')?;
     Some(ProcessId { pid: pid.parse().ok()?, start: start.parse().ok()? }).filter(|id| id.is_alive())
+}
+
+fn signature(process: ProcessId) -> String {
+    format!("{} {}", process.pid, process.start)
 }
 
 /// The life of the client in a pane. It ends well, and tmux closes the pane, only where the host says that it ends; otherwise the pane stays, for the
@@ -54,8 +68,7 @@ pub(super) fn show(layout: &Layout, id: &str) -> Result<()> {
     let Some(mut lock) = Lock::try_take(&layout.pane_lock(id))? else {
         return Err(Error::failed(format!("{id} is shown in another pane already")));
     };
-    let own = ProcessId::own();
-    lock.sign(&format!("{} {}", own.pid, own.start))?;
+    lock.sign(&signature(ProcessId::own()))?;
     match client::pane(&layout.host_socket(id), id)? {
         Detached::Ended { .. } | Detached::ByKey => Ok(()),
         Detached::Signal(signal) => Err(Error::failed(format!("ended by {}", signal::name(signal)))),
@@ -63,8 +76,9 @@ pub(super) fn show(layout: &Layout, id: &str) -> Result<()> {
 }
 
 /// For a host: has the session's pane made. The connection's end says that it has been done; a reason on it, that it could not be.
-/// `look`: only sees whether tmux answers, and ends it where it does not.
-pub(super) fn start_maker(layout: &Layout, id: &str, size: Size, look: bool) -> io::Result<Stream> {
+/// `look`: only sees whether tmux answers, and ends it where it does not. None: the maker of an earlier host is at it.
+pub(super) fn start_maker(layout: &Layout, id: &str, size: Size, look: bool) -> io::Result<Option<Stream>> {
+    let Some(mut lock) = Lock::try_take(&layout.pane_maker_lock(id))? else { return Ok(None) };
     let (ours, theirs) = Stream::pair()?;
     let theirs = theirs.into_fd();
     let mut args = args(MAKE_PANE, layout);
@@ -73,26 +87,30 @@ pub(super) fn start_maker(layout: &Layout, id: &str, size: Size, look: bool) -> 
     if look {
         args.push("--look".into());
     }
-    use std::os::fd::AsFd;
-    spawn_beside(&Daemon {
+    let pid = spawn_beside(&Daemon {
         program: process::own_program(),
         arg0: "agents",
         args,
-        fds: vec![theirs.as_fd()],
-        folder: std::path::Path::new("/"),
+        fds: vec![theirs.as_fd(), lock.fd()],
+        folder: Path::new("/"),
         stderr: &layout.daemon_log(),
         mark: &layout.hash,
     })?;
-    Ok(ours)
+    // Before this copy of it goes: whoever finds it held finds by whom.
+    ProcessId::of(pid).map_or(Ok(()), |maker| lock.sign(&signature(maker)))?;
+    Ok(Some(ours))
 }
 
-/// The maker's life. Descriptor 3 is its host's connection.
+/// The maker's life. Descriptor 3 is its host's connection, 4 its lock.
 pub(super) fn make(layout: &Layout, id: &str, size: Size, look: bool) -> Result<()> {
-    // SAFETY: `start_maker` promises this descriptor, and nothing else in this process has touched it.
-    let fd = unsafe { process::inherited_fd(3) };
-    let fd = fd.map_err(|_| Error::usage(format!("`agents {MAKE_PANE}` is started by the engine itself")).hint("agents up"))?;
+    let foreign = || Error::usage(format!("`agents {MAKE_PANE}` is started by the engine itself")).hint("agents up");
+    // SAFETY: `start_maker` promises these descriptors, and nothing else in this process has touched them.
+    let (host, _lock) = unsafe {
+        let host = process::inherited_fd(3).map_err(|_| foreign())?;
+        (host, Lock::from_fd(process::inherited_fd(4).map_err(|_| foreign())?))
+    };
     process::set_name(&format!("make-pane {id}"));
-    let mut host = Stream::from_fd(fd)?;
+    let mut host = Stream::from_fd(host)?;
     let maker = Maker { layout, id, tmux: tmux_of(layout), size, host: &host };
     if let Err(reason) = if look { maker.look() } else { maker.make() } {
         host.queue(JSON, &serde_json::to_vec(&FromHost::Failed { reason }).unwrap_or_default(), vec![]);
@@ -121,8 +139,11 @@ impl Maker<'_> {
         let program = self.prepare().map_err(|e| e.to_string())?;
         let mut said = String::new();
         for _ in 0..TRIES {
+            if !self.is_wanted() {
+                return Ok(());
+            }
             match self.try_make(&program) {
-                Ok(output) if output.code == 0 => return Ok(()),
+                Ok(output) if output.code == 0 => return self.take_back(),
                 Ok(output) => said = words(&output),
                 Err(reason) => said = reason,
             }
@@ -130,9 +151,22 @@ impl Maker<'_> {
         Err(said)
     }
 
+    /// Whether the host still waits. One that is gone has no use for a pane, and its client is there where it has hung up.
+    fn is_wanted(&self) -> bool {
+        readable(&[self.host.as_fd()], Some(monotonic())).is_ok_and(|gone| gone == [false])
+    }
+
+    /// A session that ended while its pane was made leaves nothing behind.
+    fn take_back(&self) -> Result<(), String> {
+        let lives = Lock::is_held(&self.layout.host_lock(self.id)).unwrap_or(true);
+        if !lives {
+            self.call(&["kill-session".to_owned(), "-t".to_owned(), format!("={}", self.layout.tmux_name(self.id))])?;
+        }
+        Ok(())
+    }
+
     /// Whether a client that lives is the one that is wanted. One that has lost its host has a moment to go, and is ended then.
     fn other_client_stays(&self) -> Result<bool, String> {
-        use std::os::fd::AsFd;
         let Some((client, fd)) = client_of(self.layout, self.id).and_then(|c| Some((c, c.open()?))) else { return Ok(false) };
         let ended = readable(&[fd.as_fd(), self.host.as_fd()], Some(monotonic() + PANE_FAREWELL)).map_err(|e| e.to_string())?;
         match ended[..] {
@@ -162,7 +196,7 @@ impl Maker<'_> {
     }
 
     /// One try: in the pane that is there, else in a session, else in a window of the session that is there without it.
-    fn try_make(&self, program: &std::path::Path) -> Result<Output, String> {
+    fn try_make(&self, program: &Path) -> Result<Output, String> {
         let name = self.layout.tmux_name(self.id);
         let pane = format!("={name}:={WINDOW}.0");
         let session = format!("={name}:");

@@ -27,8 +27,8 @@ struct Start {
     error: AtomicI32,
 }
 
-/// As [`super::process::spawn_daemon`], for a process that is a daemon itself.
-pub fn spawn_beside(daemon: &Daemon<'_>) -> io::Result<()> {
+/// As [`super::process::spawn_daemon`], for a process that is a daemon itself. The number of the new one.
+pub fn spawn_beside(daemon: &Daemon<'_>) -> io::Result<i32> {
     let text = |s: &std::ffi::OsStr| CString::new(s.as_bytes()).map_err(io::Error::from);
     let argv: Vec<CString> =
         std::iter::once(&OsString::from(daemon.arg0)).chain(&daemon.args).map(|a| text(a)).collect::<io::Result<_>>()?;
@@ -63,11 +63,11 @@ pub fn spawn_beside(daemon: &Daemon<'_>) -> io::Result<()> {
         let result = libc::clone(begin, top.cast(), flags, std::ptr::from_ref(&start).cast_mut().cast());
         let error = io::Error::last_os_error();
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
-        if result < 0 { Err(error) } else { Ok(()) }
+        if result < 0 { Err(error) } else { Ok(result) }
     };
-    result?;
+    let pid = result?;
     match start.error.load(Ordering::Relaxed) {
-        0 => Ok(()),
+        0 => Ok(pid),
         code => Err(io::Error::from_raw_os_error(code)),
     }
 }

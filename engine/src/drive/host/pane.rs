@@ -112,7 +112,8 @@ impl Host {
     fn pane_start(&mut self, look: bool) {
         let size = pty::size(&self.pty.master).unwrap_or(self.launch.size);
         match start_maker(&self.layout, &self.id, size, look) {
-            Ok(stream) => self.pane.maker = Some(stream),
+            Ok(Some(stream)) => self.pane.maker = Some(stream),
+            Ok(None) => self.pane.due = Some(monotonic() + limits::LOOK_AGAIN_MIN),
             Err(e) => self.pane_failed(format!("its pane could not be made: {e}")),
         }
     }
