@@ -131,6 +131,7 @@ impl Places {
                 heals: 0,
                 reason,
                 backend: value("backend"),
+                version: value("version"),
                 until: None,
             });
         }

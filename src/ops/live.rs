@@ -95,6 +95,7 @@ mod tests {
             heals: 0,
             reason: String::new(),
             backend: String::new(),
+            version: String::new(),
             until: None,
         };
         let before = [agent("a", State::Up), agent("b", State::Failing), agent("c", State::Limited)];

@@ -251,6 +251,7 @@ mod tests {
             heals,
             reason: reason.into(),
             backend: "claude".into(),
+            version: String::new(),
             until: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::contract::records::{Endings, LiveRecord};
+use crate::contract::records::{Endings, LiveRecord, Version};
 use crate::model::file::{BackendTable, RecordTable};
 
 /// The built-in ones.
@@ -39,6 +39,8 @@ pub struct Backend {
     pub env: BTreeMap<String, String>,
     /// What its last lines say about its end.
     pub endings: Endings,
+    /// How its version is told, where it is asked for.
+    pub version: Option<Version>,
 }
 
 impl Backend {
@@ -61,6 +63,7 @@ impl Backend {
             id_file: table.id_file.clone(),
             env: table.env.clone(),
             endings: Endings { limited: table.limited.clone(), auth: table.auth.clone(), fatal: table.fatal.clone() },
+            version: version(table),
         }
     }
 }
@@ -77,8 +80,21 @@ fn live_record(table: &RecordTable) -> LiveRecord {
     }
 }
 
+/// A version that is wanted is asked for even where nothing says how: nearly every program knows `--version`.
+fn version(table: &BackendTable) -> Option<Version> {
+    let program = table.start.first().filter(|p| !p.contains('{'));
+    let usual = || table.version.as_ref().and(program).map(|p| vec![p.clone(), "--version".to_owned()]);
+    let command = table.version_command.clone().or_else(usual)?;
+    Some(Version { command, wanted: table.version.clone() })
+}
+
 /// The built-in backend of that name.
 pub fn built_in(name: &str) -> Option<Backend> {
+    Some(Backend::from_table(name, &table(name)?))
+}
+
+/// Its table.
+pub fn table(name: &str) -> Option<BackendTable> {
     let text = match name {
         "claude" => include_str!("claude.toml"),
         "codex" => include_str!("codex.toml"),
@@ -89,8 +105,7 @@ pub fn built_in(name: &str) -> Option<Backend> {
         _ => return None,
     };
     // A test reads every one of them.
-    let table: BackendTable = toml::from_str(text).ok()?;
-    Some(Backend::from_table(name, &table))
+    toml::from_str(text).ok()
 }
 
 #[cfg(test)]
@@ -106,7 +121,8 @@ mod tests {
             let table: BackendTable = crate::document::read(std::path::Path::new(&file), &text).unwrap();
             assert!(crate::model::template::unknown_placeholder(&table.start).is_none(), "{name}");
             assert!(built_in(name).is_some(), "{name}");
-            for pattern in [&table.ready, &table.waiting, &table.working, &table.limited, &table.id_file].into_iter().flatten() {
+            let screen = [&table.ready, &table.waiting, &table.working, &table.limited, &table.auth, &table.fatal];
+            for pattern in screen.into_iter().chain([&table.id_file]).flatten() {
                 assert!(regex_lite::Regex::new(pattern).is_ok(), "{name}: {pattern}");
             }
         }
@@ -123,7 +139,7 @@ mod tests {
             for template in [&table.start, &task] {
                 let argv = crate::model::template::argv(template, &values, &[]);
                 let Some(at) = argv.iter().position(|a| a.contains(prompt)) else {
-                    assert_eq!((*name, template), ("aider", &table.start), "only it reads a file");
+                    assert_eq!((*name, template), ("aider", &table.start), "it is only pasted there");
                     continue;
                 };
                 let joined = argv[at].strip_suffix(prompt).is_some_and(|flag| flag.starts_with("--") && flag.ends_with('='));
@@ -149,5 +165,45 @@ mod tests {
         let file = "/home/me/.codex/sessions/2026/11/21/rollout-2026-11-21T09-33-21-01a1fd74-069a-7963-9c8d-117b31bbd381.jsonl";
         let found = regex_lite::Regex::new(codex.id_file.as_ref().unwrap()).unwrap();
         assert_eq!(&found.captures(file).unwrap()["id"], "01a1fd74-069a-7963-9c8d-117b31bbd381");
+    }
+
+    /// Screens of the programs themselves, run against a stand-in for the model.
+    #[test]
+    fn screens_of_the_others_that_were_seen() {
+        let is = |pattern: &Option<String>, screen: &str| regex_lite::Regex::new(pattern.as_ref().unwrap()).unwrap().is_match(screen);
+        let (opencode, gemini, aider) = (table("opencode").unwrap(), table("gemini").unwrap(), table("aider").unwrap());
+        let box_of = |below: &str| format!("  ┃  When is the \"tide\"?\n  ┃\n  ┃  Build · tide-1 tide\n  ╹▀▀▀▀▀▀▀▀\n{below}");
+        assert!(is(&opencode.ready, &box_of("   /srv/web                              2  ctrl+p commands")));
+        assert!(!is(&opencode.ready, &box_of("   ■■■■⬝⬝⬝⬝  esc interrupt             tab agents  ctrl+p commands")), "it works");
+        let input = "✦ The tide is at nine.\n────\n Shift+Tab to accept edits\n";
+        assert!(is(&gemini.ready, &format!("{input} >   Type your message or @path/to/file")));
+        assert!(!is(&gemini.ready, &format!("{input} > half a line")));
+        let trust = " │ Do you trust the files in this folder?      │\n │ ● 1. Trust folder (w)    │\n │   2. Trust parent folder │";
+        assert!(is(&gemini.waiting, trust) && !is(&gemini.ready, trust));
+        let asks = "Add .aider* to .gitignore (recommended)? (Y)es/(N)o [Yes]:";
+        assert!(is(&aider.waiting, asks) && !is(&aider.ready, asks));
+        assert!(is(&aider.ready, "Tokens: 644 sent, 6 received.\n────\nReadonly: ../p.md\n>") && !is(&aider.ready, "> half a line"));
+    }
+
+    /// As the programs' own texts put them together.
+    #[test]
+    fn limits_say_until_when() {
+        for (name, said, at) in [
+            ("claude", "  ⎿  You've hit your session limit · resets 3pm (Europe/Berlin)\n     /upgrade", Some("3pm (Europe/Berlin)")),
+            ("claude", "You've hit your weekly limit · resets Nov 23, 5am (UTC)", Some("Nov 23, 5am (UTC)")),
+            ("claude", "You've hit your monthly spend limit.", None),
+            (
+                "codex",
+                "■ You've hit your usage limit. Upgrade to Pro (https://chatgpt.com/explore/pro), visit https://chatgpt.com to purchase more\n  credits or try again at Nov 23rd, 2026 3:05 PM.",
+                Some("Nov 23rd, 2026 3:05 PM"),
+            ),
+            ("codex", "■ You've hit your usage limit. Try again later.", None),
+            ("gemini", "│ Usage limit reached for gemini-2.5-pro.\n│ Access resets at 3:05 PM GMT+1.", Some("3:05 PM GMT+1")),
+            ("gemini", "Usage limit reached for all Pro models.", None),
+        ] {
+            let pattern = regex_lite::Regex::new(&table(name).unwrap().limited.unwrap()).unwrap();
+            let found = pattern.captures(said).unwrap_or_else(|| panic!("{name}: {said}"));
+            assert_eq!(found.name("at").map(|m| m.as_str().trim()), at, "{name}: {said}");
+        }
     }
 }

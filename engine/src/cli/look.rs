@@ -54,6 +54,7 @@ pub(super) fn complete(mut status: EngineStatus, declared: &[&str]) -> EngineSta
                 reason: "never started".into(),
                 backend: String::new(),
                 until: None,
+                version: String::new(),
             });
         }
     }
@@ -76,6 +77,7 @@ fn alone(layout: &Layout, meta: &Meta) -> AgentStatus {
         reason,
         backend: meta.backend.clone(),
         until: None,
+        version: String::new(),
     };
     match Lock::is_held(&layout.host_lock(&meta.session)) {
         Err(e) => return status(State::Unknown, format!("whether its host lives cannot be told: {e}")),

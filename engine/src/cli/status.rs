@@ -150,6 +150,7 @@ mod tests {
             reason: reason.into(),
             backend: "shell".into(),
             until: None,
+            version: String::new(),
         };
         let mut never = agent("writer", State::Down, "never started");
         (never.session, never.pid, never.since, never.heals) = (String::new(), None, None, 0);

@@ -114,6 +114,9 @@ fn show(answer: &Answer) {
     if let Some(tmux) = &answer.tmux {
         out::fact(Text::of(Tone::Warn, tmux));
     }
+    if !status.version.is_empty() {
+        out::fact(Text::of(Tone::Dim, "played by ").and(Tone::Plain, format!("{} {}", status.backend, status.version)));
+    }
     for event in &answer.events {
         let pid = event.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         let line =

@@ -60,6 +60,10 @@ impl Layout {
     pub fn conversation(&self, id: &str) -> PathBuf {
         self.launch(id).with_extension("conversation")
     }
+    /// What the program that this command asks said of its version, as it was last asked.
+    pub fn version(&self, command: &str) -> PathBuf {
+        self.data.join("versions").join(hash(Path::new(command)))
+    }
     pub fn archive(&self) -> PathBuf {
         self.data.join("archive")
     }

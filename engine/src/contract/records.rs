@@ -67,6 +67,19 @@ pub struct Launch {
     /// The session of tmux that shows its terminal, where that is the runtime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tmux: Option<String>,
+    /// How the program's version is told, which is known before it is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+}
+
+/// How a program's version is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Prints it.
+    pub command: Vec<String>,
+    /// Another one is not started; a beginning counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
 }
 
 /// A program's own record of what it does: a JSON file for each of its processes, rewritten at every change.
@@ -167,6 +180,9 @@ pub struct Run {
     pub activity: Activity,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+    /// The version of the program that was started last; empty where it was not asked for or not told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
 }
 
 /// One line of `events.jsonl`: a transition, why, and on what evidence.

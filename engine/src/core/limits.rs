@@ -26,6 +26,12 @@ pub const RESTORE_AT_ONCE: usize = 4;
 /// A session that was brought back after a boot and says nothing makes room for the next after this.
 pub const RESTORE_PATIENCE: Duration = Duration::from_secs(3);
 
+/// A program that does not tell its version by then does not tell it: one that runs on an interpreter takes six seconds on a busy machine (seen).
+pub const VERSION_WAIT: Duration = Duration::from_secs(30);
+
+/// What a program prints for its version beyond this is not read.
+pub const VERSION_BYTES_MAX: usize = 4 << 10;
+
 /// Repeated deaths within this time belong together.
 pub const STORM_WINDOW: Duration = Duration::from_secs(60);
 /// Fewer sessions than this that die again and again are ill by themselves.

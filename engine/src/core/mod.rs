@@ -8,6 +8,7 @@ pub mod screen;
 pub mod session;
 pub mod storm;
 pub mod turns;
+pub mod version;
 pub mod watch;
 pub mod when;
 

@@ -1,4 +1,4 @@
-//! Times as programs write them for people: `3pm`, `15:30 (Europe/Berlin)`, `Nov 23, 5am`, `2 hours 5 minutes`, `1763740800`, RFC 3339.
+//! Times as programs write them for people: `3pm`, `15:30 (Europe/Berlin)`, `3:05 PM GMT+1`, `Nov 23, 5am`, `Nov 23rd, 2026 3:05 PM`, `2 hours 5 minutes`, `1763740800`, RFC 3339.
 
 use std::time::Duration;
 
@@ -52,15 +52,25 @@ fn clock(words: &str, now: &Zoned) -> Option<Timestamp> {
         Some((words, zone)) => (words.trim(), TimeZone::get(zone.trim_end_matches([')', ' '])).ok()?),
         None => (words, now.time_zone().clone()),
     };
+    let mut parts: Vec<&str> = words.split([' ', ',', '\n', '\r']).filter(|w| !w.is_empty() && *w != "at").collect();
+    let named = parts.pop_if(|w| is_zone(w)).and_then(offset);
+    let zone = named.unwrap_or(zone);
     let here = now.with_time_zone(zone.clone());
-    let parts: Vec<&str> = words.split([' ', ',']).filter(|w| !w.is_empty() && *w != "at").collect();
     let (date, time) = match parts.as_slice() {
         [month, day, time @ ..] if month.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            let day = ["st", "nd", "rd", "th"].iter().find_map(|end| day.strip_suffix(end)).unwrap_or(day);
             let (month, day) = (month_of(month)?, day.parse().ok()?);
+            let (named, time) = match time {
+                [year, time @ ..] if year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()) => (year.parse().ok(), time),
+                time => (None, time),
+            };
             let this_year = Date::new(here.year(), month, day).ok()?;
             // Long past: next year is meant.
             let year = if this_year < here.date().checked_sub(180.days()).ok()? { here.year() + 1 } else { here.year() };
-            (Some(Date::new(year, month, day).ok()?), if time.is_empty() { Time::midnight() } else { time_of(&time.concat())? })
+            (
+                Some(Date::new(named.unwrap_or(year), month, day).ok()?),
+                if time.is_empty() { Time::midnight() } else { time_of(&time.concat())? },
+            )
         }
         time => (None, time_of(&time.concat())?),
     };
@@ -70,6 +80,22 @@ fn clock(words: &str, now: &Zoned) -> Option<Timestamp> {
         None => at(here.date()).filter(|t| t.timestamp() > here.timestamp()).or_else(|| at(here.date().tomorrow().ok()?))?,
     };
     Some(found.timestamp())
+}
+
+/// The short name of a zone after a time, such as `CET` or `GMT+1`.
+fn is_zone(word: &str) -> bool {
+    let letters = word.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | ':'));
+    (3..=5).contains(&letters.len()) && letters.bytes().all(|b| b.is_ascii_uppercase())
+}
+
+/// What a zone's name says of its distance from UTC. Of others nothing is certain; a program that names one means the user's own.
+fn offset(zone: &str) -> Option<TimeZone> {
+    let rest = zone.strip_prefix("GMT").or_else(|| zone.strip_prefix("UTC"))?;
+    let (hours, minutes) = rest.split_once(':').unwrap_or((rest, "0"));
+    let hours: i32 = if hours.is_empty() { 0 } else { hours.parse().ok()? };
+    let minutes: i32 = minutes.parse().ok()?;
+    let seconds = hours * 3600 + if rest.starts_with('-') { -minutes } else { minutes } * 60;
+    jiff::tz::Offset::from_seconds(seconds).ok().map(TimeZone::fixed)
 }
 
 fn month_of(word: &str) -> Option<i8> {
@@ -117,6 +143,11 @@ mod tests {
             ("4pm (Nowhere/At_All)", None),
             ("Nov 23, 5am", Some("2026-11-23T05:00:00Z")),
             ("Jan 2 at 17:00", Some("2027-01-02T17:00:00Z")),
+            ("Nov 23rd, 2026 3:05 PM", Some("2026-11-23T15:05:00Z")),
+            ("Jan 1st,\n  2027 12:30 AM", Some("2027-01-01T00:30:00Z")),
+            ("3:05 PM GMT+1", Some("2026-11-21T14:05:00Z")),
+            ("16:00 UTC-3:30", Some("2026-11-21T19:30:00Z")),
+            ("3:05 PM CET", Some("2026-11-21T15:05:00Z")),
             ("2 hours 5 minutes", Some("2026-11-21T16:05:00Z")),
             ("in 1 day, 3 hours and 2 minutes", Some("2026-11-22T17:02:00Z")),
             ("90m", Some("2026-11-21T15:30:00Z")),

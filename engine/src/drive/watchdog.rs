@@ -205,6 +205,7 @@ impl Watchdog {
                 reason: String::new(),
                 backend: String::new(),
                 until: None,
+                version: String::new(),
             },
             restarting: false,
             refusal: String::new(),

@@ -49,6 +49,8 @@ pub struct Start<'a> {
     pub prompt_file: Option<&'a Path>,
     /// The conversation's id.
     pub resume_id: Option<&'a str>,
+    /// The session's name among all of this machine.
+    pub unique: String,
     /// An agent has run in this session before: its conversation goes on.
     pub started: bool,
     /// What tells the agent, and those who look, where it belongs.
@@ -68,7 +70,8 @@ impl Agent {
 
     /// What the session's host is to start.
     pub fn launch(&self, start: Start<'_>) -> Launch {
-        let mut values = BTreeMap::from([("session", start.session.to_owned()), ("worktree", start.folder.display().to_string())]);
+        let known = [("session", start.session.to_owned()), ("worktree", start.folder.display().to_string()), ("unique", start.unique)];
+        let mut values = BTreeMap::from(known.clone());
         let optional = [
             ("resume_id", start.resume_id.map(str::to_owned)),
             ("model", self.model.clone()),
@@ -85,7 +88,8 @@ impl Agent {
             values.insert("prompt", prompt.to_owned());
         }
         let first = template::argv(&self.with_trust(&backend.start), &values, &self.command);
-        let mut env: BTreeMap<String, String> = backend.env.clone();
+        let known = BTreeMap::from(known);
+        let mut env: BTreeMap<String, String> = backend.env.iter().map(|(k, v)| (k.clone(), template::text(v, &known))).collect();
         env.extend(backend.trust.1.clone().into_iter().filter(|_| self.trust));
         env.extend([("TERM".to_owned(), "xterm-256color".to_owned()), ("COLORTERM".to_owned(), "truecolor".to_owned())]);
         env.extend(self.env.clone());
@@ -115,6 +119,7 @@ impl Agent {
             size: SIZE,
             endings: backend.endings.clone(),
             tmux: None,
+            version: backend.version.clone(),
         }
     }
 

@@ -126,7 +126,9 @@ impl Reader<'_> {
 
     fn backends(&mut self, own: &BTreeMap<String, BackendTable>) -> BTreeMap<String, Backend> {
         let mut all = BTreeMap::new();
-        for (name, table) in own {
+        for (name, written) in own {
+            let built_in = backend::table(name).filter(|_| written.start.is_empty());
+            let table = &built_in.map_or_else(|| written.clone(), |base| written.over(base));
             let at = |key: &'static str| ["backend".to_owned(), name.clone(), key.to_owned()];
             let mut wrong = vec![];
             if !name::is_name(name) {
@@ -136,7 +138,12 @@ impl Reader<'_> {
                     "use a-z, 0-9, `.`, `_`, `-`, beginning with a letter or digit".to_owned(),
                 ));
             }
-            for (key, argv) in [("start", Some(&table.start)), ("resume", table.resume.as_ref()), ("task", table.task.as_ref())] {
+            for (key, argv) in [
+                ("start", Some(&table.start)),
+                ("resume", table.resume.as_ref()),
+                ("task", table.task.as_ref()),
+                ("version_command", table.version_command.as_ref()),
+            ] {
                 let Some(argv) = argv else { continue };
                 if argv.first().is_none_or(String::is_empty) {
                     wrong.push((at(key), format!("`{key}` names no program"), format!("write {key} = [\"program\", \"argument\"]")));
@@ -195,6 +202,13 @@ impl Reader<'_> {
                     at("version"),
                     "`version` is empty or has control characters".to_owned(),
                     "write it as the program prints it, or leave it out".to_owned(),
+                ));
+            }
+            if table.version.is_some() && table.version_command.is_none() && table.start.first().is_some_and(|p| p.contains('{')) {
+                wrong.push((
+                    at("version"),
+                    "nothing tells the version of a command that each agent names".to_owned(),
+                    "write version_command = [\"program\", \"--version\"], or leave `version` out".to_owned(),
                 ));
             }
             for (key, value, known) in
@@ -417,6 +431,7 @@ mod tests {
                 prompt: Some("hello"),
                 prompt_file: Some(Path::new("/data/web-1.prompt")),
                 resume_id: Some("0-0"),
+                unique: "0-int-1".into(),
                 started,
                 env: BTreeMap::new(),
             };

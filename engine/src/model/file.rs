@@ -85,7 +85,8 @@ pub struct RestartTable {
 /// argument that is only a placeholder without a value is left out, together with a flag right before it, and so is `--flag={placeholder}`. `{command}` alone stands for all of the agent's `command`.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 pub struct BackendTable {
-    /// Starts a conversation.
+    /// Starts a conversation. A table named like a built-in one that leaves it out changes only what it names.
+    #[serde(default)]
     pub start: Vec<String>,
     /// Goes on with it. Default: as `start`.
     pub resume: Option<Vec<String>>,
@@ -121,9 +122,11 @@ pub struct BackendTable {
     pub fatal: Option<String>,
     /// What is typed to interrupt it, for `agents send --urgent`. Default: Escape, `"\u001b"`.
     pub interrupt: Option<String>,
-    /// The program's version that is wanted.
+    /// The program's version that is wanted, or its beginning: `"2.1"` takes 2.1 and 2.1.197, not 2.10. Another one is not started.
     pub version: Option<String>,
-    /// Environment variables for all agents it plays.
+    /// Prints the program's version. Default where `version` is written: the program of `start` with `--version`.
+    pub version_command: Option<Vec<String>>,
+    /// Environment variables for all agents it plays; `{session}`, `{worktree}` and `{unique}` are replaced in them.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
 }
@@ -148,6 +151,39 @@ pub struct RecordTable {
     /// The words that mean it takes input.
     #[serde(default)]
     pub idle: Vec<String>,
+}
+
+impl BackendTable {
+    /// Another table with what this one names in its place.
+    pub fn over(&self, base: BackendTable) -> BackendTable {
+        let own = self.clone();
+        let list = |own: Vec<String>, base| if own.is_empty() { base } else { own };
+        let map = |own: BTreeMap<String, String>, mut base: BTreeMap<String, String>| {
+            base.extend(own);
+            base
+        };
+        BackendTable {
+            start: list(own.start, base.start),
+            resume: own.resume.or(base.resume),
+            task: own.task.or(base.task),
+            deliver: own.deliver.or(base.deliver),
+            id: own.id.or(base.id),
+            trust: list(own.trust, base.trust),
+            trust_env: map(own.trust_env, base.trust_env),
+            id_file: own.id_file.or(base.id_file),
+            ready: own.ready.or(base.ready),
+            waiting: own.waiting.or(base.waiting),
+            limited: own.limited.or(base.limited),
+            working: own.working.or(base.working),
+            record: own.record.or(base.record),
+            auth: own.auth.or(base.auth),
+            fatal: own.fatal.or(base.fatal),
+            interrupt: own.interrupt.or(base.interrupt),
+            version: own.version.or(base.version),
+            version_command: own.version_command.or(base.version_command),
+            env: map(own.env, base.env),
+        }
+    }
 }
 
 /// Sessions with a git worktree of their own.

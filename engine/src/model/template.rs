@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::{Error, Place, Result};
 
 /// The placeholders of a backend's command lines.
-pub const PLACEHOLDERS: &[&str] = &["prompt", "prompt_file", "session", "worktree", "task", "resume_id", "model", "command"];
+pub const PLACEHOLDERS: &[&str] = &["prompt", "prompt_file", "session", "worktree", "task", "resume_id", "model", "command", "unique"];
 
 /// The first placeholder that is none of [`PLACEHOLDERS`]. Braces around anything but a plain word are text.
 pub fn unknown_placeholder(argv: &[String]) -> Option<String> {
@@ -40,6 +40,27 @@ pub fn argv(template: &[String], values: &BTreeMap<&str, String>, command: &[Str
         }
     }
     out
+}
+
+/// A text with those placeholders replaced that have a value; all else stays as it is.
+pub fn text(template: &str, values: &BTreeMap<&str, String>) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some(start) = rest.find('{') {
+        out.push_str(&rest[..start]);
+        let after = &rest[start + 1..];
+        rest = match after.split_once('}').and_then(|(word, tail)| Some((values.get(word)?, tail))) {
+            Some((value, tail)) => {
+                out.push_str(value);
+                tail
+            }
+            None => {
+                out.push('{');
+                after
+            }
+        };
+    }
+    out + rest
 }
 
 /// One pass, so that a value that looks like a placeholder stays as it is.
@@ -102,6 +123,12 @@ mod tests {
     fn unknown_placeholders_are_found_and_other_braces_left() {
         assert_eq!(unknown_placeholder(&strings(&["a", "{promt}"])), Some("promt".into()));
         assert_eq!(unknown_placeholder(&strings(&["sh", "-c", "echo ${HOME} {1..3} {}"])), None);
+    }
+
+    #[test]
+    fn a_text_keeps_what_nothing_is_known_of() {
+        let values = BTreeMap::from([("unique", "0-int-1".to_owned())]);
+        assert_eq!(text("a-{unique}.db {b} {{unique} {", &values), "a-0-int-1.db {b} {0-int-1 {");
     }
 
     #[test]

@@ -346,6 +346,29 @@ pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| at(path, e))
 }
 
+/// What tells a file from another one that takes its place, or from itself once it has been written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size_bytes: u64,
+    modified_ns: i128,
+    changed_ns: i128,
+}
+
+/// The file's stamp now; links are followed.
+pub fn stamp(path: &Path) -> io::Result<Stamp> {
+    let m = fs::metadata(path).map_err(|e| at(path, e))?;
+    let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
+    Ok(Stamp {
+        device: m.dev(),
+        inode: m.ino(),
+        size_bytes: m.size(),
+        modified_ns: ns(m.mtime(), m.mtime_nsec()),
+        changed_ns: ns(m.ctime(), m.ctime_nsec()),
+    })
+}
+
 /// Whether this user may run the file.
 pub fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()

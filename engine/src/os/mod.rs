@@ -16,6 +16,7 @@ pub mod interrupt;
 pub mod lock;
 pub mod process;
 pub mod pty;
+pub mod question;
 pub mod service;
 pub mod signal;
 pub mod socket;

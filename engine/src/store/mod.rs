@@ -13,6 +13,7 @@ pub(crate) mod project;
 pub(crate) mod prompt;
 pub(crate) mod run;
 pub(crate) mod session;
+pub(crate) mod version;
 pub(crate) mod worktree;
 
 use crate::contract::layout::Layout;

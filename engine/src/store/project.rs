@@ -85,6 +85,7 @@ impl Project {
             prompt: prompt.as_deref(),
             prompt_file: prompt.as_ref().map(|_| prompt_file.as_path()),
             resume_id: meta.resume_id.as_deref(),
+            unique: format!("{}-{}", self.layout.hash, meta.session),
             started,
             env,
         });

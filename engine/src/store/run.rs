@@ -48,6 +48,7 @@ mod tests {
             anew: false,
             until: None,
             deaths_ms: vec![1, 2],
+            version: String::new(),
         };
         assert_eq!(read(&layout, "int-1"), None);
         write(&layout, "int-1", &run).unwrap();

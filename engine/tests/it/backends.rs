@@ -12,6 +12,7 @@ const PROMPT: &str = "--yolo \"it's\" $HOME `id`; {model}\n\n-second 'line' \\n 
 /// Records its n-th start, then reads what it is told. As codex does, it holds a conversation's file open, with a newer one of somebody else's beside it.
 const STAND_IN: &str = r#"#!/bin/sh
 name=${0##*/}
+if [ "$*" = --version ]; then echo "$name 1.2.3"; exit; fi
 n=0; while [ -e "seen/$name.$n.argv" ]; do n=$((n + 1)); done
 cat /proc/self/environ > "seen/$name.$n.env"
 pwd > "seen/$name.$n.folder"
@@ -27,8 +28,8 @@ fi
 for a; do printf '%s\0' "$a"; done > "seen/$name.part"
 mv "seen/$name.part" "seen/$name.$n.argv"
 echo "started $name $n"
-# How claude and codex look when they take input.
-printf '\342\235\257\n\342\200\272 Ask Codex to do anything\n'
+# How each of them looks when it takes input.
+printf '\342\235\257\n\342\200\272 Ask Codex to do anything\n  /srv/web  2  ctrl+p commands\n >   Type your message\n> \n'
 exec cat
 "#;
 
@@ -79,10 +80,12 @@ impl Stage {
         self.seen(&format!("{program}.{n}.argv"))
     }
 
+    fn session(&self, program: &str) -> String {
+        of(&self.project.status(), program)["session"].as_str().unwrap().to_owned()
+    }
+
     fn meta(&self, program: &str) -> String {
-        let status = self.project.status();
-        let session = of(&status, program)["session"].as_str().unwrap().to_owned();
-        std::fs::read_to_string(self.project.data().join("sessions").join(session)).unwrap()
+        std::fs::read_to_string(self.project.data().join("sessions").join(self.session(program))).unwrap()
     }
 
     fn resume_id(&self, program: &str) -> Option<String> {
@@ -115,9 +118,10 @@ fn each_is_given_its_prompt_its_conversation_and_its_environment() {
     let quiet = "--no-daemon -c check_for_update_on_startup=false --model m-1";
     assert_eq!(stage.argv("codex", 0), words(&format!("{quiet} -- PROMPT")));
     assert_eq!(stage.argv("opencode", 0), ["--model", "m-1", &format!("--prompt={PROMPT}")]);
-    let aider = stage.argv("aider", 0);
-    assert_eq!(aider[..4], words("--no-check-update --model m-1 --read")[..]);
-    assert_eq!(std::fs::read_to_string(&aider[4]).unwrap(), PROMPT);
+    let unique = |program: &str| format!("{}-{}", stage.project.hash(), stage.session(program));
+    let history = format!("--chat-history-file=.aider.{}.chat.history.md", unique("aider"));
+    assert_eq!(stage.argv("aider", 0), words(&format!("--no-check-update --no-show-release-notes --no-gitignore {history} --model m-1")));
+    Lines::of(stage.project.command(&["logs", "-f", "aider"])).until("--yolo \"it's\" $HOME `id`; {model}");
     assert!(stage.project.run(&["capture", "shell"]).ok().stdout.contains("{prompt} a  b"), "a command is nobody's template");
 
     let folder = stage.project.folder.display().to_string();
@@ -128,6 +132,8 @@ fn each_is_given_its_prompt_its_conversation_and_its_environment() {
         assert!(has("AGENTS_PROJECT=web") && has("TERM=xterm-256color"), "{program}: {env:?}");
         assert_eq!(has("DISABLE_AUTOUPDATER=1"), program == "claude");
         assert_eq!(has("OPENCODE_DISABLE_AUTOUPDATE=1"), program == "opencode");
+        assert_eq!(has(&format!("OPENCODE_DB=agents-{}.db", unique("opencode"))), program == "opencode");
+        assert_eq!(of(&stage.project.status(), program)["version"], "1.2.3");
         stage.project.run(&["send", program, "what is \"up\""]).ok();
         Lines::of(stage.project.command(&["logs", "-f", program])).until("what is \"up\"");
     }
@@ -147,9 +153,11 @@ fn the_killed_go_on_with_their_conversation_and_with_the_same_flags() {
     assert_eq!(stage.argv("gemini", 1), words(&format!("--model m-1 --resume {id}")));
     let quiet = "--no-daemon -c check_for_update_on_startup=false --model m-1";
     assert_eq!(stage.argv("codex", 1), words(&format!("{quiet} resume {codex_id}")));
-    // Nothing tells which conversation was its own, and the prompt is not given twice.
-    assert_eq!(stage.argv("opencode", 1), ["--model", "m-1"]);
-    assert_eq!(stage.argv("aider", 1).last().unwrap(), "--restore-chat-history");
+    // The prompt is not given twice.
+    assert_eq!(stage.argv("opencode", 1), ["--model", "m-1", "--continue"]);
+    let (first, again) = (stage.argv("aider", 0), stage.argv("aider", 1));
+    assert_eq!(again.iter().filter(|a| *a != "--restore-chat-history").collect::<Vec<_>>(), first.iter().collect::<Vec<_>>());
+    assert!(again.len() > first.len());
 
     // The next `up` knows it too, and so does one after everything was stopped.
     stage.project.run(&["down"]).ok();

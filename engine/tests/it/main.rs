@@ -26,3 +26,4 @@ mod storm;
 mod strangers;
 mod tmux;
 mod upgrade;
+mod version;

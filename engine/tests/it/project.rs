@@ -129,6 +129,11 @@ impl TestProject {
         info["data"].as_str().unwrap().into()
     }
 
+    /// What tells this project's instance from all others.
+    pub fn hash(&self) -> String {
+        self.data().file_name().unwrap().to_str().unwrap().split('-').next().unwrap().to_owned()
+    }
+
     /// The engine's daemons of this project, and every process that carries its mark.
     pub fn processes(&self) -> Vec<i32> {
         let ours = self.root.path().to_str().unwrap().as_bytes();

@@ -16,7 +16,7 @@ use crate::os::pty;
 use crate::store;
 
 /// Variables of the terminal that somebody happened to run the command in; the agent has another.
-const FOREIGN: &[&str] =
+pub(super) const FOREIGN: &[&str] =
     &["TMUX", "TMUX_PANE", "STY", "WINDOW", "WINDOWID", "COLUMNS", "LINES", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", os::env::AGENTS_DAEMON];
 
 /// The living agent.
@@ -68,16 +68,18 @@ impl Host {
         true
     }
 
-    /// Starts the agent and says what came of it.
+    /// Starts the agent and says what came of it; later, where its program is asked for its version first.
     pub(super) fn spawn(&mut self) {
         let event = match self.try_spawn() {
-            Ok(()) => Event::Spawned,
+            Ok(true) => Event::Spawned,
+            Ok(false) => return self.announce(),
             Err((reason, permanent)) => Event::NotSpawned { reason, permanent },
         };
         self.events.push_back(event);
     }
 
-    fn try_spawn(&mut self) -> Result<(), (String, bool)> {
+    /// False: not yet.
+    fn try_spawn(&mut self) -> Result<bool, (String, bool)> {
         if let Ok(launch) = store::launch::read(&self.layout, &self.id) {
             self.launch = launch;
             self.session.policy = super::policy(&self.launch);
@@ -91,6 +93,9 @@ impl Host {
         self.know_conversation().map_err(|reason| (reason, false))?;
         if let Some(reason) = self.wanting() {
             return Err((reason, true));
+        }
+        if self.ask_version().map_err(|reason| (reason, false))? {
+            return Ok(false);
         }
         let lock = match Lock::try_take(&self.layout.agent_lock(&self.id)) {
             Ok(Some(lock)) => lock,
@@ -112,7 +117,7 @@ impl Host {
         self.spoke = false;
         self.mail_agent_started();
         self.activity_started();
-        Ok(())
+        Ok(true)
     }
 
     /// Where the agent's hooks find the engine; none where that cannot be had, then they are not called.
@@ -131,6 +136,9 @@ impl Host {
         let mut any = false;
         while let Some((pid, ended)) = os::process::reap() {
             any = true;
+            if self.version_told(pid, ended) {
+                continue;
+            }
             if self.agent.as_ref().is_some_and(|a| a.id.pid == pid) {
                 self.agent_ended(match ended {
                     Ended::Exit(code) => cause::Ended::Exit(code),

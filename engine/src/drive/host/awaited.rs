@@ -100,7 +100,7 @@ impl Host {
         };
         let search = self.launch.env.get("PATH").cloned().or_else(|| os::env::text("PATH")).unwrap_or_default();
         if os::fs::find_program(program, folder, &search).is_some() {
-            return None;
+            return self.wrong_version().map(|(reason, folders)| Missing { reason, folders });
         }
         let (folders, place) = match folder.join(program).parent() {
             Some(parent) if program.contains('/') => (nearest(parent), ""),

@@ -69,6 +69,10 @@ pub(in crate::drive) fn main(layout: Layout, id: &str, record: i32) -> Result<()
         // The program that they knew may be deleted by now.
         let _ = host.offer_program();
     }
+    if host.session.phase == Phase::Starting {
+        // The program was being asked for its version, by a question that is lost.
+        host.spawn();
+    }
     host.watch_awaited();
     host.pane_begin();
     // It may have been about to look.
@@ -169,7 +173,7 @@ impl Host {
         }
         let mut host = Host::new(layout, id, record.launch, pty, recorder);
         let run = record.run;
-        (host.state, host.since, host.reason) = (run.state, run.since, run.reason);
+        (host.state, host.since, host.reason, host.version) = (run.state, run.since, run.reason, run.version);
         host.session.phase = phase(record.phase);
         host.session.deaths = Deaths::from_record(run.deaths_ms.into_iter().map(Duration::from_millis));
         (host.session.heals, host.session.started, host.session.lasting) = (run.heals, run.started, run.lasting);

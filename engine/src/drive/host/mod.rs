@@ -12,6 +12,7 @@ mod deliver;
 pub(super) mod handover;
 mod mailbox;
 mod pane;
+mod version;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -92,6 +93,11 @@ struct Host {
     noted: Vec<Record>,
     /// Where the session is shown in tmux.
     pane: Pane,
+    /// The agent's program is asked for its version.
+    asking: Option<version::Asking>,
+    told: version::Told,
+    /// The version of the program that was started last; empty where it was not told.
+    version: String,
 }
 
 /// The host's whole life. Descriptor 3 is the watchdog's connection; 4, if `terminal`, the master of the terminal an earlier host left.
@@ -152,6 +158,7 @@ impl Host {
             session.heals = run.heals;
             session.started |= run.started;
             (host.state, host.since, host.reason) = (run.state, run.since, run.reason.clone());
+            host.version = run.version.clone();
         }
         let first = host.first_event(record.as_ref(), meta, adoptable)?;
         host.events.push_back(first);
@@ -189,6 +196,9 @@ impl Host {
             memory_kills: memory_kills(),
             noted: vec![],
             pane: Pane::default(),
+            asking: None,
+            told: version::Told::default(),
+            version: String::new(),
             id: id.to_owned(),
             layout,
         }
@@ -249,6 +259,7 @@ impl Host {
             self.watched.next_deadline(),
             self.look_again,
             self.pane.next_deadline(),
+            self.asking.as_ref().and_then(version::Asking::next_deadline),
             awaited,
             upgrade,
         ];
@@ -318,6 +329,7 @@ impl Host {
         }
         self.pane_keep();
         self.look_for_conversation();
+        self.give_up_asking();
         self.deliver(time);
         if self.mailbox.next_deadline().is_some_and(|t| t <= time) {
             self.look_into_mailbox(time);
@@ -415,6 +427,7 @@ impl Host {
             reason: self.reason_or_gap(),
             backend: self.launch.backend.clone(),
             until: self.limited_until(),
+            version: self.version.clone(),
         }
     }
 
@@ -444,6 +457,7 @@ impl Host {
             deaths_ms: self.session.deaths.record().map(|t| t.as_millis() as u64).collect(),
             activity,
             evidence,
+            version: self.version.clone(),
         }
     }
 
