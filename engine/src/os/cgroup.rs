@@ -1,6 +1,9 @@
 //! Control groups, as far as the kernel lets an ordinary user at them.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::fs::read_made_up;
 
 /// How often the kernel has killed for want of memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,14 +24,21 @@ pub fn memory_kills() -> MemoryKills {
 }
 
 fn counter(file: &Path, name: &str) -> Option<u64> {
-    std::fs::read_to_string(file).ok()?.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    read_made_up(file).ok()?.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// The folder of this process's group for a controller, and whether that is in the unified hierarchy.
 fn group_of_controller(controller: &str) -> Option<(PathBuf, bool)> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    locate(&groups, &mounts, controller)
+    locate(&read_made_up("/proc/self/cgroup").ok()?, mounts(), controller)
+}
+
+/// The hierarchies' lines in `/proc/self/mountinfo`, read once: they stay where they are, and a process that is forked knows them already.
+fn mounts() -> &'static str {
+    static READ: OnceLock<String> = OnceLock::new();
+    READ.get_or_init(|| {
+        let all = read_made_up("/proc/self/mountinfo").unwrap_or_default();
+        all.split_inclusive('\n').filter(|l| l.contains(" - cgroup")).collect()
+    })
 }
 
 /// From what cgroups(7) says of `/proc/self/cgroup` and proc(5) of `mountinfo`: the separate hierarchy first, where there is one for the controller.

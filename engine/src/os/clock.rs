@@ -1,5 +1,6 @@
 //! Time. Waits are measured on the monotonic clock; only what a person reads is wall-clock time.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -22,5 +23,7 @@ pub fn monotonic() -> Duration {
 
 /// This boot's id (`/proc/sys/kernel/random/boot_id`): what was recorded under another id names processes that are gone.
 pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|s| s.trim().to_owned()).unwrap_or_default()
+    static READ: OnceLock<String> = OnceLock::new();
+    let read = || super::fs::read_made_up("/proc/sys/kernel/random/boot_id").map(|s| s.trim().to_owned()).unwrap_or_default();
+    READ.get_or_init(read).clone()
 }

@@ -93,6 +93,31 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
+/// Puts a small text in place of the one in the file, in one write and without a new file. What is left of a longer one becomes blanks, so the text must
+/// be of a kind that blanks may follow. Who reads at that very moment may see some of each; who was killed has written all of it or nothing, as nothing
+/// interrupts a write within one page. A text beyond that replaces the file. Nothing is synced: for what a boot makes worthless.
+pub fn overwrite(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(mode)
+        .custom_flags(NOFOLLOW)
+        .open(path)
+        .map_err(|e| at(path, e))?;
+    let before = file.metadata().map_err(|e| at(path, e))?.len();
+    if text.len() > PAGE || before > PAGE as u64 {
+        return replace(path, text, mode);
+    }
+    let mut padded = text.to_vec();
+    padded.resize(text.len().max(before as usize), b' ');
+    match rustix::io::pwrite(&file, &padded, 0).map_err(|e| at(path, e.into()))? {
+        written if written == padded.len() => Ok(()),
+        _ => Err(at(path, io::ErrorKind::WriteZero.into())),
+    }
+}
+
 /// Creates a file that must not exist yet (`O_EXCL`): false if it does. Nothing is synced: for reservations and locks.
 pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
     match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
@@ -116,6 +141,14 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// The whole file, which must be UTF-8.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
     fs::read_to_string(path).map_err(|e| at(path, e))
+}
+
+/// A file that the kernel makes up as it is read, such as those in `/proc`. It has no length beforehand, so it is read in one go that is long enough as a
+/// rule, instead of bit by bit.
+pub(super) fn read_made_up(path: impl AsRef<Path>) -> io::Result<String> {
+    let mut text = String::with_capacity(4096);
+    File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The file's text, or `None` where there is none.

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::fs::read_made_up;
+
 /// A process that cannot be mistaken for a later one of the same number: pid and start time (clock ticks since boot, field 22 of proc(5)'s stat).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ProcessId {
@@ -30,7 +32,7 @@ struct Stat {
 }
 
 fn stat(pid: i32) -> Option<Stat> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let text = read_made_up(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may itself hold parentheses and blanks.
     let mut fields = text.get(text.rfind(')')? + 2..)?.split(' ');
     let state = fields.next()?;
@@ -164,7 +166,7 @@ fn children(pid: i32) -> Vec<i32> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return vec![] };
     let mut all = vec![];
     for thread in threads.flatten() {
-        match std::fs::read_to_string(thread.path().join("children")) {
+        match read_made_up(thread.path().join("children")) {
             Ok(list) => all.extend(list.split_ascii_whitespace().filter_map(|p| p.parse::<i32>().ok())),
             // A kernel without CONFIG_PROC_CHILDREN has no such file for anybody.
             Err(_) if !Path::new("/proc/thread-self/children").exists() => return children_by_scan(pid),

@@ -17,9 +17,20 @@ fn older(layout: &Layout) -> PathBuf {
 
 /// Adds one event. An event that cannot be written must stop nobody: callers may drop the error once it is said.
 pub(crate) fn append(layout: &Layout, event: &Event) -> io::Result<()> {
-    let mut line = serde_json::to_vec(event)?;
-    line.push(b'\n');
-    fs::append(&layout.events(), &line)?;
+    append_all(layout, std::slice::from_ref(event))
+}
+
+/// [`append`] for several that happened one after the other.
+pub(crate) fn append_all(layout: &Layout, events: &[Event]) -> io::Result<()> {
+    let mut lines = vec![];
+    for event in events {
+        serde_json::to_writer(&mut lines, event)?;
+        lines.push(b'\n');
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    fs::append(&layout.events(), &lines)?;
     rotate(layout, BYTES_MAX)
 }
 

@@ -21,9 +21,14 @@ pub(crate) fn pardon(layout: &Layout, id: &str) -> io::Result<()> {
     if held && !Lock::is_held(&layout.host_lock(id))? { fs::remove_file(&layout.run(id)) } else { Ok(()) }
 }
 
-/// Replaces it as a whole.
+/// Puts it in place of the one before.
 pub(crate) fn write(layout: &Layout, id: &str, run: &Run) -> io::Result<()> {
-    fs::replace(&layout.run(id), &serde_json::to_vec(run)?, 0o600)
+    fs::overwrite(&layout.run(id), &serde_json::to_vec(run)?, 0o600)
+}
+
+/// Nothing is left to be said. The file stays: the next host writes there.
+pub(crate) fn clear(layout: &Layout, id: &str) -> io::Result<()> {
+    fs::overwrite(&layout.run(id), b"", 0o600)
 }
 
 #[cfg(test)]
@@ -53,6 +58,13 @@ mod tests {
         assert_eq!(read(&layout, "int-1"), None);
         write(&layout, "int-1", &run).unwrap();
         assert_eq!(read(&layout, "int-1"), Some(run.clone()));
+        for reason in [5000, 12, 4000, 0] {
+            run.reason = "x".repeat(reason);
+            write(&layout, "int-1", &run).unwrap();
+            assert_eq!(read(&layout, "int-1"), Some(run.clone()));
+        }
+        clear(&layout, "int-1").unwrap();
+        assert_eq!(read(&layout, "int-1"), None);
         run.boot = "another".into();
         write(&layout, "int-1", &run).unwrap();
         assert_eq!(read(&layout, "int-1"), None);

@@ -80,7 +80,8 @@ impl Host {
 
     /// False: not yet.
     fn try_spawn(&mut self) -> Result<bool, (String, bool)> {
-        if let Ok(launch) = store::launch::read(&self.layout, &self.id) {
+        let fresh = std::mem::take(&mut self.launch_is_fresh).then(|| self.launch.clone());
+        if let Ok(launch) = fresh.map_or_else(|| store::launch::read(&self.layout, &self.id), Ok) {
             self.launch = launch;
             self.session.policy = super::policy(&self.launch);
             self.session.heal = self.launch.heal;

@@ -55,6 +55,8 @@ struct Host {
     layout: Layout,
     id: String,
     launch: Launch,
+    /// It was read a moment ago, at the beginning of this host's life.
+    launch_is_fresh: bool,
     session: Session,
     pty: Pty,
     recorder: Recorder,
@@ -131,6 +133,7 @@ pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
         host.activity_found(activity, evidence);
     }
     host.work();
+    host.launch_is_fresh = false;
     host.pane_begin();
     host.live(&lock, &listener, &signals)
 }
@@ -148,6 +151,7 @@ impl Host {
         let size = crate::os::pty::size(&pty.master).unwrap_or(launch.size);
         let recorder = Recorder::open(&layout.log(id), size)?;
         let mut host = Host::new(layout, id, launch, pty, recorder);
+        host.launch_is_fresh = true;
         let (launch, session) = (&host.launch, &mut host.session);
         session.started = launch.started;
         session.lasting = launch.started && !launch.named;
@@ -170,6 +174,7 @@ impl Host {
         let session = Session { named: launch.named, ..Session::new(policy(&launch), launch.heal, millis(launch.grace_ms)) };
         Host {
             launch,
+            launch_is_fresh: false,
             session,
             pty,
             recorder,
@@ -508,17 +513,15 @@ impl Host {
     }
 
     fn write_events(&mut self) {
-        for event in std::mem::take(&mut self.noted) {
-            // A full disk must not end the host; events are shed then.
-            let _ = store::events::append(&self.layout, &event);
-        }
+        // A full disk must not end the host; events are shed then.
+        let _ = store::events::append_all(&self.layout, &std::mem::take(&mut self.noted));
     }
 
     /// The last words to all clients, and nothing left behind.
     fn farewell(mut self) {
         self.clients.farewell();
         let _ = crate::os::fs::remove_file(&self.layout.host_socket(&self.id));
-        let _ = crate::os::fs::remove_file(&self.layout.run(&self.id));
+        let _ = store::run::clear(&self.layout, &self.id);
         // The connections end with the process, not before it: whoever sees one end may say that no process is left.
         std::mem::forget(self);
     }
