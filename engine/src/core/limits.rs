@@ -117,9 +117,6 @@ pub const SILENCE_MIN: Duration = Duration::from_secs(1);
 /// At least this often.
 pub const SILENCE_MAX: Duration = Duration::from_secs(8);
 
-/// How many hosts are started at once; more gain nothing, as each waits for the disk and the kernel.
-pub const STARTERS_MAX: usize = 4;
-
 /// How many clients one host or watchdog serves at once.
 pub const CLIENTS_MAX: usize = 256;
 

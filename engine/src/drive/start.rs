@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::contract::control::{JSON, ToWatchdog};
 use crate::contract::layout::Layout;
 use crate::error::{Error, Result};
-use crate::os::beside::spawn_beside;
+use crate::os::fork::fork_beside;
 use crate::os::lock::Lock;
 use crate::os::process::{Daemon, own_program, spawn_daemon};
 use crate::os::socket::{Listener, Stream};
@@ -89,14 +89,14 @@ pub fn host(layout: &Layout, session: &str, terminal: Option<&OwnedFd>) -> io::R
         args.push("--terminal".into());
         fds.push(terminal.as_fd());
     }
-    spawn_beside(&Daemon {
-        program: own_program(),
-        arg0: "agents",
-        args,
-        fds,
-        folder: Path::new("/"),
-        stderr: &layout.daemon_log(),
-        mark: &layout.hash,
+    let (program, stderr) = (own_program(), layout.daemon_log());
+    let daemon = Daemon { program, arg0: "agents", args, fds, folder: Path::new("/"), stderr: &stderr, mark: &layout.hash };
+    fork_beside(&daemon, || match super::host::main(layout.clone(), session, terminal.is_some()) {
+        Ok(()) => 0,
+        Err(error) => {
+            crate::cli::out::error(&error);
+            error.kind.exit_code().into()
+        }
     })?;
     Ok(ours)
 }

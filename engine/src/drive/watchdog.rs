@@ -98,6 +98,8 @@ pub fn main(layout: Layout) -> Result<()> {
 
 impl Watchdog {
     fn new(layout: Layout, since: Timestamp) -> Watchdog {
+        // Its hosts come of this process and need not find out again where that is counted.
+        crate::os::cgroup::memory_kills();
         let project = layout.instance.strip_prefix(&format!("{}-", layout.hash)).unwrap_or(&layout.instance).to_owned();
         Watchdog {
             layout,
@@ -239,16 +241,14 @@ impl Watchdog {
 
     fn work(&mut self) {
         while !self.actions.is_empty() {
-            let mut absent = vec![];
             for action in std::mem::take(&mut self.actions) {
                 match action {
                     Action::FindOrStart(session) if !self.may_start(&session) => {}
-                    Action::FindOrStart(session) if self.is_found(&session, absent.len()) => {}
-                    Action::FindOrStart(session) => absent.push(session),
+                    Action::FindOrStart(session) if self.is_found(&session) => {}
+                    Action::FindOrStart(session) => self.start_host(&session),
                     Action::Stop(session) => self.ask(&session, &ToHost::Stop),
                 }
             }
-            self.start_hosts(&absent);
         }
     }
 
@@ -258,10 +258,10 @@ impl Watchdog {
         }
     }
 
-    /// Whether the session needs no new host: a living one is connected to, or there can be none beside those that are about to be started.
-    fn is_found(&mut self, session: &str, about_to_start: usize) -> bool {
+    /// Whether the session needs no new host: a living one is connected to, or there can be none beside the others.
+    fn is_found(&mut self, session: &str) -> bool {
         // A connection and a terminal each.
-        let others = self.links.values().filter(|l| l.stream.is_some()).count() + about_to_start;
+        let others = self.links.values().filter(|l| l.stream.is_some()).count();
         let needed = 2 * (others as u64 + 1) + limits::DESCRIPTORS_RESERVED;
         let Some(link) = self.links.get_mut(session) else { return true };
         link.refusal.clear();
@@ -276,30 +276,13 @@ impl Watchdog {
         true
     }
 
-    /// Starts these sessions' hosts, many at a time: what takes long is waiting until each is executed.
-    fn start_hosts(&mut self, sessions: &[String]) {
-        let terminals: Vec<_> = sessions.iter().map(|s| (s, self.links.get(s).and_then(|l| l.terminal.as_ref()))).collect();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, limits::STARTERS_MAX);
-        let part = terminals.len().div_ceil(threads).max(1);
-        let layout = &self.layout;
-        let start =
-            |part: &[(&String, Option<&OwnedFd>)]| part.iter().map(|(s, terminal)| start::host(layout, s, *terminal)).collect::<Vec<_>>();
-        let started: Vec<std::io::Result<Stream>> = match terminals.chunks(part).collect::<Vec<_>>().as_slice() {
-            [] => vec![],
-            [only] => start(only),
-            parts => std::thread::scope(|scope| {
-                let starters: Vec<_> = parts.iter().map(|part| scope.spawn(|| start(part))).collect();
-                starters.into_iter().flat_map(|s| s.join().unwrap_or_default()).collect()
-            }),
-        };
-        for (session, started) in sessions.iter().zip(started) {
-            let Some(link) = self.links.get_mut(session) else { continue };
-            match started {
-                Ok(stream) => link.stream = Some(stream),
-                Err(e) => {
-                    link.refusal = format!("its host could not be started: {e}");
-                    self.lost(session);
-                }
+    fn start_host(&mut self, session: &str) {
+        let Some(link) = self.links.get_mut(session) else { return };
+        match start::host(&self.layout, session, link.terminal.as_ref()) {
+            Ok(stream) => link.stream = Some(stream),
+            Err(e) => {
+                link.refusal = format!("its host could not be started: {e}");
+                self.lost(session);
             }
         }
     }

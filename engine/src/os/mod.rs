@@ -10,6 +10,7 @@ pub mod clock;
 pub mod env;
 pub mod folder;
 pub mod follow;
+pub mod fork;
 pub mod fs;
 pub mod git;
 pub mod interrupt;

@@ -229,3 +229,35 @@ fn many_at_once_make_one_session_each() {
     assert_eq!(status["agents"].as_array().unwrap().len(), 2);
     assert_eq!(starts(&project).len(), 2);
 }
+
+/// Hosts are forked from the watchdog: what that one holds open must not live on in them, or its end would go unnoticed.
+#[test]
+fn a_host_holds_nothing_of_its_watchdog_and_shows_its_own_arguments() {
+    let project = TestProject::new(TWO);
+    project.run(&["up"]).ok();
+    let watchdog = project.status()["watchdog"]["pid"].as_i64().unwrap() as i32;
+    let stat = |pid: i32| -> Vec<String> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        text[text.rfind(')').unwrap() + 2..].split(' ').map(str::to_owned).collect()
+    };
+    let held = |pid: i32| -> Vec<String> {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|e| Some(std::fs::read_link(e.path()).ok()?.to_string_lossy().into_owned())).collect();
+        names.sort();
+        names
+    };
+    assert!(held(watchdog).iter().any(|f| f.ends_with("/watchdog.lock")), "the look sees what is there: {:?}", held(watchdog));
+    for (session, other) in [("int-1", "int-2"), ("int-2", "int-1")] {
+        let host = project.host(session);
+        let files = held(host);
+        let count = |what: &str| files.iter().filter(|f| f.contains(what)).count();
+        assert_eq!((count("watchdog"), count(other)), (0, 0), "{files:?}");
+        assert_eq!((count("ptmx"), count("/dev/null")), (1, 3), "{files:?}");
+        // Its listening socket, and the watchdog's connection.
+        assert_eq!(count("socket:"), 2, "{files:?}");
+        let (own, starter) = (stat(host), stat(watchdog));
+        assert_eq!(own[1], starter[1], "both have the same parent");
+        assert_eq!(own[3], host.to_string(), "it leads a session of its own");
+    }
+}
