@@ -68,13 +68,12 @@ pub fn identify(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|m| (m.ino(), m.len()))
 }
 
-/// The bytes `from..to` of a file, fewer where it is shorter.
-pub fn read_part(path: &Path, from: u64, to: u64) -> io::Result<Vec<u8>> {
+/// Adds the bytes `from..to` of a file to `out`, fewer where it is shorter.
+pub fn read_part(path: &Path, from: u64, to: u64, out: &mut Vec<u8>) -> io::Result<()> {
     let mut file = File::open(path).map_err(|e| at(path, e))?;
     file.seek(SeekFrom::Start(from)).map_err(|e| at(path, e))?;
-    let mut out = Vec::with_capacity(to.saturating_sub(from) as usize);
-    file.take(to.saturating_sub(from)).read_to_end(&mut out).map_err(|e| at(path, e))?;
-    Ok(out)
+    out.reserve(to.saturating_sub(from) as usize);
+    file.take(to.saturating_sub(from)).read_to_end(out).map(drop).map_err(|e| at(path, e))
 }
 
 /// Replaces a small file as a whole. Whoever reads sees the old or the new one; after a power loss it may be gone.

@@ -155,7 +155,20 @@ impl Segment {
 
     /// The bytes `from..to`.
     pub(super) fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
-        append::read_part(&self.path, from, to)
+        let mut bytes = vec![];
+        self.read_into(&mut bytes, from, to)?;
+        Ok(bytes)
+    }
+
+    /// The same in place of what is in `bytes`, whose memory is used again.
+    pub(super) fn read_into(&self, bytes: &mut Vec<u8>, from: u64, to: u64) -> io::Result<()> {
+        bytes.clear();
+        self.read_onto(bytes, from, to)
+    }
+
+    /// The same after what is in `bytes`.
+    pub(super) fn read_onto(&self, bytes: &mut Vec<u8>, from: u64, to: u64) -> io::Result<()> {
+        append::read_part(&self.path, from, to, bytes)
     }
 
     /// Goes over bytes and marks in order, beginning at `from`; marks before it are left out.

@@ -20,6 +20,8 @@ const READ_BYTES_MAX: u64 = 1 << 20;
 /// The end of a log, from the beginning of a line.
 pub(super) struct Tail {
     pub(super) bytes: Vec<u8>,
+    /// How many newlines are in it.
+    lines: usize,
     /// No colours are on where it begins; false where that was not asked.
     pub(super) uncoloured: bool,
 }
@@ -28,7 +30,7 @@ pub(super) struct Tail {
 pub(super) fn tail(segments: &[Segment], size: Size, keep: usize, colours: bool) -> io::Result<Option<Tail>> {
     // Rows that stood on the screen before the stretch began may show through until they have scrolled away.
     let wanted = keep + 2 * usize::from(size.rows) + ROWS_GIVEN_BACK;
-    let mut parts: Vec<Vec<u8>> = vec![];
+    let mut part = vec![];
     let mut lines = 0;
     let mut before = None;
     let mut at_once = READ_BYTES;
@@ -40,9 +42,8 @@ pub(super) fn tail(segments: &[Segment], size: Size, keep: usize, colours: bool)
             if changes_within(segment, start, size) {
                 return Ok(None);
             }
-            let part = segment.read(start, end)?;
+            segment.read_into(&mut part, start, end)?;
             lines += memchr::memchr_iter(b'\n', &part).count();
-            parts.push(part);
             end = start;
             before = Some((nth, start));
         }
@@ -50,26 +51,35 @@ pub(super) fn tail(segments: &[Segment], size: Size, keep: usize, colours: bool)
             return Ok(None);
         }
     }
-    parts.reverse();
-    let mut bytes = parts.concat();
     if lines <= wanted {
         // All there is: known, if a fresh terminal is where it begins.
         let as_new = Modes::default().state();
         let fresh = segments.first().is_some_and(|s| matches!(s.marks.first(), Some((0, Mark::Start { state, .. })) if *state == as_new));
-        return Ok((fresh && is_lines(&bytes)).then_some(Tail { bytes, uncoloured: true }));
+        let bytes = if fresh { read_from(segments, 0, 0)? } else { return Ok(None) };
+        return Ok(is_lines(&bytes).then_some(Tail { bytes, lines, uncoloured: true }));
     }
-    let spare = memchr::memchr_iter(b'\n', &bytes).nth(lines - wanted - 1).unwrap_or(0);
-    if spare == 0 || bytes[spare - 1] != b'\r' {
+    // The line that the stretch begins with stands in the part that was read last.
+    let Some((nth, start)) = before else { return Ok(None) };
+    let spare = memchr::memchr_iter(b'\n', &part).nth(lines - wanted - 1).unwrap_or(0);
+    if spare == 0 || part[spare - 1] != b'\r' {
         return Ok(None);
     }
     let uncoloured = colours
-        && match (last_is_plain(&bytes[..spare]), before) {
-            (Some(plain), _) => plain,
-            (None, Some((nth, at))) => uncoloured_before(&segments[..=nth], at)?,
-            (None, None) => true,
+        && match last_is_plain(&part[..spare]) {
+            Some(plain) => plain,
+            None => uncoloured_before(&segments[..=nth], start)?,
         };
-    bytes.drain(..=spare);
-    Ok(is_lines(&bytes).then_some(Tail { bytes, uncoloured }))
+    drop(part);
+    let bytes = read_from(segments, nth, start + spare as u64 + 1)?;
+    Ok(is_lines(&bytes).then_some(Tail { bytes, lines: wanted, uncoloured }))
+}
+
+/// All from this place in the nth segment on.
+fn read_from(segments: &[Segment], nth: usize, start: u64) -> io::Result<Vec<u8>> {
+    let parts = segments.iter().enumerate().skip(nth).map(|(i, s)| (s, if i == nth { start } else { 0 }));
+    let mut bytes = Vec::with_capacity(parts.clone().map(|(s, from)| s.len.saturating_sub(from) as usize).sum());
+    parts.into_iter().try_for_each(|(segment, from)| segment.read_onto(&mut bytes, from, segment.len))?;
+    Ok(bytes)
 }
 
 fn is_lines(bytes: &[u8]) -> bool {
@@ -132,8 +142,17 @@ impl Tail {
     pub(super) fn text(&self, cols: u16, keep: usize) -> Option<Vec<u8>> {
         let mut page = Page { cols: usize::from(cols), out: Vec::with_capacity(self.bytes.len()), starts: vec![0], column: 0, gap: 0 };
         let text = std::str::from_utf8(&self.bytes).ok()?;
+        // A line takes a row at least, so those before the last `keep` show nothing.
+        let unseen = self.lines.saturating_sub(keep.saturating_sub(1));
+        let mut ends = memchr::memchr_iter(b'\n', text.as_bytes());
         let mut begin = 0;
-        for end in memchr::memchr_iter(b'\n', text.as_bytes()) {
+        if unseen > 0 {
+            let last = ends.nth(unseen - 1)?;
+            // Otherwise the next line does not begin at the left.
+            text[..last].strip_suffix('\r')?;
+            begin = last + 1;
+        }
+        for end in ends {
             page.line(text[begin..end].strip_suffix('\r')?.trim_end_matches('\r'))?;
             page.next_row();
             begin = end + 1;
