@@ -6,6 +6,7 @@ mod backends;
 mod boot;
 mod chaos;
 mod ctrl_c;
+mod damage;
 mod endings;
 mod escape;
 mod input;
