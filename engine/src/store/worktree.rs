@@ -158,6 +158,31 @@ impl Repository {
         (own.parent() == Some(&self.common.join("worktrees"))).then_some(own)
     }
 
+    /// The folders of its worktrees, as git knows them.
+    pub fn registered(&self) -> Vec<PathBuf> {
+        let worktrees = self.common.join("worktrees");
+        let gitdir = |name: &String| fs::read_if_there(&worktrees.join(name).join("gitdir")).ok().flatten();
+        let folder = |text: String| Path::new(text.trim_end_matches('\n')).parent().map(Path::to_path_buf);
+        fs::list(&worktrees).unwrap_or_default().iter().filter_map(gitdir).filter_map(folder).collect()
+    }
+
+    /// Worktrees that were moved, or whose repository was, are known to it again, and it to them.
+    pub fn repair(&self, worktrees: &[PathBuf]) -> Result<()> {
+        let paths: Vec<String> = worktrees.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+        let _registering = self.registering()?;
+        let mut args = vec!["worktree", "repair", "--"];
+        args.extend(paths.iter().map(String::as_str));
+        self.git().config("worktree.useRelativePaths=false").run(&args)?;
+        match worktrees.iter().find(|w| !self.has(w)) {
+            Some(lost) => Err(Error::failed(format!("git could not make {} its worktree again", lost.display())).hint(format!(
+                "git -C {} worktree repair {}",
+                self.root.display(),
+                lost.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether this is a worktree of the repository.
     pub fn has(&self, worktree: &Path) -> bool {
         self.own_folder(worktree).is_some()
@@ -247,10 +272,14 @@ impl Snapshot<'_> {
         self.believe_nothing()?;
         // What was staged and is not in the worktree any more is work too. A merge that has conflicts has no tree.
         let staged = self.maybe(&["write-tree"])?;
-        let excluded: Vec<String> = links.iter().map(|l| format!(":(exclude,literal,top){l}")).collect();
-        let mut add = vec!["add", "--all", "--", "."];
-        add.extend(excluded.iter().map(String::as_str));
-        self.git.run(&add)?;
+        self.git.run(&["add", "--all", "--", "."])?;
+        // Taken out again instead of left out before: of a path that is named, and be it to exclude it, git demands that it is not ignored.
+        let links: Vec<String> = links.iter().map(|l| format!(":(literal,top){l}")).collect();
+        if !links.is_empty() {
+            let mut remove = vec!["rm", "--cached", "--force", "--quiet", "--ignore-unmatch", "--"];
+            remove.extend(links.iter().map(String::as_str));
+            self.git.run(&remove)?;
+        }
         let tree = self.git.run(&["write-tree"])?;
         let head_tree = match &tip {
             Some(_) => self.maybe(&["rev-parse", "--verify", "--quiet", "HEAD^{tree}"])?,

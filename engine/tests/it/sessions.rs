@@ -197,6 +197,20 @@ fn ids_match_exactly() {
 }
 
 #[test]
+fn links_into_the_project_are_no_work_whether_git_ignores_them_or_not() {
+    let project = project(&format!("{ONE}\n[worktree]\nsymlinks = [\".env\", \"data\"]\n"));
+    std::fs::write(project.folder.join(".env"), "secret").unwrap();
+    std::fs::create_dir(project.folder.join("data")).unwrap();
+    project.run(&["spawn"]).ok();
+    project.run(&["kill", "int-1"]).ok();
+    assert!(rows(&project, &["--archived"])[0]["preserved"].is_null(), "nothing was changed");
+    project.run(&["restore", "int-1"]).ok();
+    std::fs::write(worktree(&project, "int-1").join("new"), "precious").unwrap();
+    project.run(&["kill", "int-1"]).ok();
+    assert_eq!(git(&project.folder, &["ls-tree", "--name-only", "refs/agents/preserved/int-1"]), ".gitignore\nagents.toml\nfile\nnew");
+}
+
+#[test]
 fn many_at_once_get_an_id_each() {
     let project = project(&ONE.replace("exec cat", "exit 0"));
     let mut ids: Vec<String> = vec![];
