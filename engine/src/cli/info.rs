@@ -7,8 +7,10 @@ use super::out::{self, Text, Tone};
 use super::place::Place;
 use crate::contract::PROTOCOL;
 use crate::contract::layout::CONFIG_FILE;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::os::process;
+use crate::store::moved::{self, Former};
+use crate::store::project::Project;
 
 /// Say where this project's data lies and which engine runs it
 #[derive(clap::Args)]
@@ -16,6 +18,19 @@ pub(super) struct Args {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Take over what this checkout left behind when it was moved here: sessions, worktrees, messages. INSTANCE where more than one could be meant
+    #[arg(long, value_name = "INSTANCE", num_args = 0..=1, default_missing_value = "")]
+    adopt: Option<String>,
+}
+
+/// What a moved checkout may have left behind.
+#[derive(Serialize)]
+struct Left {
+    instance: String,
+    origin: String,
+    certain: bool,
+    why: String,
+    sessions: usize,
 }
 
 #[derive(Serialize)]
@@ -32,10 +47,16 @@ struct Info {
     tree: String,
     protocol: u32,
     program: String,
+    moved: Vec<Left>,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let place = Place::find(context)?;
+    if let Some(which) = &args.adopt {
+        adopt(&place.project?, which)?;
+        return run(context, &Args { json: args.json, adopt: None });
+    }
+    let formers = place.project.as_ref().map_or(Ok(vec![]), moved::formers)?;
     let engine = crate::engine_version();
     let info = Info {
         instance: place.layout.instance.clone(),
@@ -49,6 +70,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         tree: engine.tree,
         protocol: PROTOCOL,
         program: process::own_path().map(|p| p.display().to_string()).unwrap_or_default(),
+        moved: formers.iter().map(left).collect(),
     };
     if args.json {
         out::json(&info);
@@ -75,5 +97,58 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     ] {
         out::fact(Text::of(Tone::Dim, format!("{name:<10}")).and(Tone::Plain, value));
     }
+    for former in &formers {
+        out::warn(&former.words());
+    }
+    Ok(())
+}
+
+fn left(former: &Former) -> Left {
+    Left {
+        instance: former.layout.instance.clone(),
+        origin: former.origin.display().to_string(),
+        certain: former.certain,
+        why: former.why.clone(),
+        sessions: former.sessions,
+    }
+}
+
+/// Takes over the one that is meant: named, or the only one that is certain, or the only one there is.
+fn adopt(project: &Project, which: &str) -> Result<()> {
+    if moved::finish(project)? {
+        out::say("what was interrupted is finished");
+        return Ok(());
+    }
+    let formers = moved::formers(project)?;
+    let named = formers.iter().filter(|f| which.is_empty() || f.layout.instance == which || f.layout.hash == which);
+    let (certain, others): (Vec<&Former>, Vec<&Former>) = named.partition(|f| f.certain);
+    let former = match (certain.as_slice(), others.as_slice()) {
+        ([only], _) | ([], [only]) => *only,
+        ([], []) => {
+            let known: Vec<&str> = formers.iter().map(|f| f.layout.instance.as_str()).collect();
+            let error = Error::failed("there is nothing that this checkout could have left behind");
+            return Err(match known.as_slice() {
+                [] => error.hint(
+                    "data is known again by its git worktrees, its folder or its project's name, and only where the old folder is gone",
+                ),
+                known => Error::usage(format!("no data of a moved checkout is called {which:?}"))
+                    .hint(crate::document::suggest(which, known.iter().copied())),
+            });
+        }
+        ([first, ..], _) | ([], [first, ..]) => {
+            let mut error = Error::usage("which one? More than one could be this checkout's");
+            for former in &formers {
+                error = error.because(former.words());
+            }
+            return Err(error.hint(format!("agents info --adopt {}", first.layout.instance)));
+        }
+    };
+    moved::adopt(project, former)?;
+    let sessions = moved::sessions(&project.layout)?;
+    out::say(format!(
+        "taken over from {}: {sessions} live {}; `agents up` starts them",
+        former.origin.display(),
+        if sessions == 1 { "session" } else { "sessions" }
+    ));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `agents orchestrate`
 
-use super::{Context, spawn};
+use super::{Context, sessions, spawn};
 use crate::error::{Error, Result};
 use crate::store::instance;
 use crate::store::project::Project;
@@ -23,6 +23,7 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let project = Project::find(&context.folder)?;
+    sessions::mind_moved(&project)?;
     instance::prepare(&project)?;
     let names: Vec<&str> = project.config.agents.iter().map(|a| a.name.as_str()).collect();
     let agent = match (&args.agent, names.as_slice()) {

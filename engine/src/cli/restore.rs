@@ -29,6 +29,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let place = Place::find(context)?;
     let project = place.project.clone()?;
     project.check_runtime()?;
+    sessions::mind_moved(&project)?;
     instance::prepare(&project)?;
     kill::prepare(&place)?;
     let (layout, id) = (&project.layout, &args.session);

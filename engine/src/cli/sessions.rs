@@ -16,10 +16,17 @@ use crate::os::{clock, env, fs};
 use crate::store::boot::{self, Boot};
 use crate::store::conversation;
 use crate::store::meta::{self, Meta, STARTED_AT, Wanted};
+use crate::store::moved;
 use crate::store::project::Project;
 use crate::store::session::{self, BASE, BRANCH, BRANCH_MADE, ENDED_AT, ISSUE, PRESERVED, STAYS, UNDERWAY};
 use crate::store::worktree::{self, Repository, preserved_ref};
 use crate::store::{self, events};
+
+/// A checkout that was moved does not begin anew unsaid.
+pub(super) fn mind_moved(project: &Project) -> Result<()> {
+    moved::guard(project)?.iter().for_each(|words| out::warn(words));
+    Ok(())
+}
 
 /// The command lock, waited for: who holds it has it for moments.
 pub(super) fn changing(layout: &Layout, command: &str) -> Result<Lock> {

@@ -56,6 +56,7 @@ pub(super) struct Plan {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let project = Project::find(&context.folder)?;
+    sessions::mind_moved(&project)?;
     instance::prepare(&project)?;
     let agent = chosen(&project, args.agent.as_deref())?;
     let prompt = text(args.prompt.as_deref())?;

@@ -8,10 +8,10 @@ use super::{Context, ask, look};
 use crate::contract::control::FromWatchdog;
 use crate::contract::status::{Activity, AgentStatus, EngineStatus, State};
 use crate::error::{Error, Result};
-use crate::os::clock;
 use crate::os::follow::Changes;
 use crate::os::lock::Lock;
-use crate::store::instance;
+use crate::os::{clock, fs};
+use crate::store::{instance, moved};
 
 /// Show what each agent is and does
 #[derive(clap::Args)]
@@ -28,6 +28,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let place = Place::find(context)?;
     if let Err(error) = &place.project {
         out::warn(&format!("only what has run is shown, as agents.toml is invalid: {error}"));
+    }
+    if let Ok(project) = &place.project
+        && !fs::is_dir(&place.layout.data)
+    {
+        moved::formers(project)?.iter().for_each(|former| out::warn(&former.words()));
     }
     if args.watch {
         return watch(&place, args.json);

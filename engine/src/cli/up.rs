@@ -61,6 +61,7 @@ pub(super) fn bring(
     let project = Project::find(&context.folder)?;
     let layout = &project.layout;
     project.check_runtime()?;
+    sessions::mind_moved(&project)?;
     instance::prepare(&project)?;
     let mut lock = command_lock(layout, command)?;
     let then = format!("what was begun goes on by itself; `agents status` shows it, `agents {command}` completes it");

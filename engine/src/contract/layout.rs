@@ -45,6 +45,10 @@ impl Layout {
     pub fn origin(&self) -> PathBuf {
         self.data.join(".origin")
     }
+    /// By what the project's folder is known again under another path.
+    pub fn birth(&self) -> PathBuf {
+        self.data.join(".birth")
+    }
     pub fn sessions(&self) -> PathBuf {
         self.data.join("sessions")
     }

@@ -343,6 +343,20 @@ pub fn relink(target: &Path, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, &beside).and_then(|()| fs::rename(&beside, path)).map_err(|e| at(path, e))
 }
 
+/// Where a link leads; none where there is none.
+pub fn read_link(path: &Path) -> Option<PathBuf> {
+    fs::read_link(path).ok()
+}
+
+/// What tells a folder from every other one that was ever made on its filesystem, whatever it is called: its number and when it was made. None: the
+/// filesystem does not say.
+pub fn birth(path: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).ok()?;
+    let made = metadata.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(format!("{} {}", metadata.ino(), made.as_nanos()))
+}
+
 /// A symlink at `path` that says `target`.
 pub fn symlink(target: &str, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, path).map_err(|e| at(path, e))

@@ -16,6 +16,10 @@ pub(crate) fn prepare(project: &Project) -> Result<()> {
 fn prepare_at(folder: &Path, layout: &Layout) -> Result<()> {
     match origin(&layout.data)? {
         Some(path) if path == folder => {}
+        Some(_) if let Some(from) = super::moved::interrupted(layout)? => {
+            return Err(Error::failed(format!("taking over what ran in {} was interrupted", from.display()))
+                .hint("agents info --adopt   finishes it"));
+        }
         Some(path) => return Err(collision(folder, &path, &layout.data)),
         None => {
             settle_in(folder, layout)?;
@@ -28,12 +32,21 @@ fn prepare_at(folder: &Path, layout: &Layout) -> Result<()> {
         fs::private_dir(path).map_err(not_private)?;
     }
     if origin(&layout.data)?.is_none() {
-        use std::os::unix::ffi::OsStrExt;
-        fs::write_atomic(&layout.origin(), folder.as_os_str().as_bytes(), 0o600)?;
+        sign(folder, layout)?;
         fs::sync_dir(home)?;
     }
     fs::private_dir(root).map_err(not_private)?;
     fs::private_dir(&layout.runtime).map_err(not_private)
+}
+
+/// Says whose the data is.
+pub(super) fn sign(folder: &Path, layout: &Layout) -> Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    match fs::birth(folder) {
+        Some(birth) => fs::write_atomic(&layout.birth(), birth.as_bytes(), 0o600)?,
+        None => fs::remove_file(&layout.birth())?,
+    }
+    Ok(fs::write_atomic(&layout.origin(), folder.as_os_str().as_bytes(), 0o600)?)
 }
 
 fn parent(path: &Path) -> &Path {
@@ -75,7 +88,7 @@ pub(crate) fn owner_of_worktree(folder: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// The project that a data folder belongs to.
-fn origin(data: &Path) -> Result<Option<PathBuf>> {
+pub(super) fn origin(data: &Path) -> Result<Option<PathBuf>> {
     use std::os::unix::ffi::OsStringExt;
     let path = data.join(".origin");
     match fs::look(&path)? {

@@ -9,6 +9,7 @@ pub(crate) mod instance;
 pub(crate) mod launch;
 pub(crate) mod mail;
 pub(crate) mod meta;
+pub(crate) mod moved;
 pub(crate) mod project;
 pub(crate) mod prompt;
 pub(crate) mod run;

@@ -135,7 +135,7 @@ pub(crate) fn archive(layout: &Layout, meta: &Meta) -> Result<()> {
 }
 
 /// The session that a name in the archive belongs to.
-fn owner(name: &str) -> Option<&str> {
+pub(super) fn owner(name: &str) -> Option<&str> {
     name.rsplit_once('_').map(|(id, _)| id).filter(|id| is_name(id))
 }
 

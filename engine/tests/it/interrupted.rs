@@ -41,7 +41,7 @@ fn killed(project: &TestProject, calls: &str, n: usize, args: &[&str]) -> bool {
 }
 
 /// Kills the command at one call after the other; `check` looks at what the next command has made of it and puts all back as it was.
-fn sweep(project: &TestProject, args: &[&str], check: &mut dyn FnMut(&str)) {
+pub fn sweep(project: &TestProject, args: &[&str], check: &mut dyn FnMut(&str)) {
     if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
         return eprintln!("skipped: there is no strace here");
     }

@@ -17,6 +17,7 @@ mod lives;
 mod lock;
 mod mail;
 mod model_server;
+mod moved;
 mod programs;
 mod project;
 mod service;
