@@ -230,7 +230,7 @@ fn answer(stream: &mut Stream) -> std::io::Result<Option<EngineStatus>> {
         match serde_json::from_slice(&frame.payload)? {
             FromWatchdog::Status { status } => return Ok(Some(status)),
             FromWatchdog::Failed { reason } => return Err(std::io::Error::other(reason)),
-            FromWatchdog::Settled { .. } | FromWatchdog::Upgraded { .. } => {}
+            FromWatchdog::Settled { .. } | FromWatchdog::Upgraded { .. } | FromWatchdog::Tasks { .. } => {}
         }
     }
     Ok(None)

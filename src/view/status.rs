@@ -261,7 +261,7 @@ mod tests {
         let up = project("web", ProjectState::Degraded, vec![agent("one", State::Up, 2, ""), agent("two", State::Starting, 1, "")]);
         let mut drifted = project("api", ProjectState::Down, vec![]);
         drifted.pin = PinReport { state: PinState::Drifted, commit: Some("4".repeat(40)), version: Some("v0.1.0".into()) };
-        drifted.tasks = TaskCounts { pending: 3, running: 1, failed: 0 };
+        drifted.tasks = TaskCounts { pending: 3, running: 1, ..TaskCounts::default() };
         let mut off = project("old", ProjectState::Missing, vec![]);
         (off.enabled, off.error) = (false, Some("its folder is not there\n".into()));
         let report = Report { registry: "/srv/fleet.toml".into(), projects: vec![up, drifted, off] };

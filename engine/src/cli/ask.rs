@@ -10,6 +10,7 @@ use super::rouse::{self, Rouser};
 use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
 use crate::contract::layout::Layout;
 use crate::contract::status::{Activity, AgentStatus, EngineStatus};
+use crate::contract::task::Answer;
 use crate::core::limits::{SILENCE_MAX, SILENCE_MIN};
 use crate::drive::start;
 use crate::error::{Error, Result};
@@ -81,7 +82,7 @@ pub(super) fn status_of(layout: &Layout, stream: &mut Stream) -> Result<EngineSt
 fn status_in(answer: FromWatchdog) -> Result<EngineStatus> {
     match answer {
         FromWatchdog::Status { status } => Ok(status),
-        FromWatchdog::Settled { .. } | FromWatchdog::Upgraded { .. } => Err(strange(WATCHDOG)),
+        FromWatchdog::Settled { .. } | FromWatchdog::Upgraded { .. } | FromWatchdog::Tasks { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
     }
 }
@@ -120,26 +121,40 @@ fn has_hung_up(error: &std::io::Error) -> bool {
 pub(super) fn settle(layout: &Layout, stream: &mut Stream, message: &ToWatchdog) -> Result<Vec<AgentStatus>> {
     match exchange(layout, stream, message, SETTLED)? {
         FromWatchdog::Settled { sessions } => Ok(sessions),
-        FromWatchdog::Status { .. } | FromWatchdog::Upgraded { .. } => Err(strange(WATCHDOG)),
+        FromWatchdog::Status { .. } | FromWatchdog::Upgraded { .. } | FromWatchdog::Tasks { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
     }
 }
 
-/// [`settle`] for one session, with a watchdog that is started if there is none, and again where the one that was there was just ending.
+/// [`settle`] for one session, with a watchdog that is started if there is none.
 pub(super) fn settle_one(layout: &Layout, session: &str) -> Result<Option<AgentStatus>> {
-    let message = ToWatchdog::Settle { sessions: vec![session.to_owned()], asked: Some(now()) };
+    match insist(layout, &ToWatchdog::Settle { sessions: vec![session.to_owned()], asked: Some(now()) })? {
+        FromWatchdog::Settled { sessions } => Ok(sessions.into_iter().next()),
+        FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
+        FromWatchdog::Status { .. } | FromWatchdog::Upgraded { .. } | FromWatchdog::Tasks { .. } => Err(strange(WATCHDOG)),
+    }
+}
+
+/// What is wanted of tasks, of a watchdog that is started if there is none; an answer for each when it is done and on disk for good.
+#[allow(dead_code)]
+pub(super) fn tasks(layout: &Layout, message: &ToWatchdog) -> Result<Vec<Answer>> {
+    match insist(layout, message)? {
+        FromWatchdog::Tasks { answers } => Ok(answers),
+        FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
+        FromWatchdog::Status { .. } | FromWatchdog::Upgraded { .. } | FromWatchdog::Settled { .. } => Err(strange(WATCHDOG)),
+    }
+}
+
+/// Asks a watchdog that is started if there is none, and again where the one that was there was just ending.
+fn insist(layout: &Layout, message: &ToWatchdog) -> Result<FromWatchdog> {
     let mut rouser = Rouser::of(layout);
     for _ in 0..ENDING_MAX {
         let mut watchdog = start::watchdog(layout)?;
-        let bytes = serde_json::to_vec(&message).map_err(|e| Error::failed(e.to_string()))?;
+        let bytes = serde_json::to_vec(message).map_err(|e| Error::failed(e.to_string()))?;
         watchdog.queue(JSON, &bytes, vec![]);
         let answer = watchdog.flush_by(monotonic() + AT_ONCE).and_then(|()| patient(&mut rouser, &mut watchdog, SETTLED));
         match answer {
-            Ok(frame) => match serde_json::from_slice(&frame.payload) {
-                Ok(FromWatchdog::Settled { sessions }) => return Ok(sessions.into_iter().next()),
-                Ok(FromWatchdog::Failed { reason }) => return Err(Error::failed(reason)),
-                Ok(FromWatchdog::Status { .. } | FromWatchdog::Upgraded { .. }) | Err(_) => return Err(strange(WATCHDOG)),
-            },
+            Ok(frame) => return serde_json::from_slice(&frame.payload).map_err(|e| strange(WATCHDOG).because(e)),
             Err(e) if has_hung_up(&e) => {}
             Err(e) => return Err(silent(&watchdog, WATCHDOG, &e)),
         }
@@ -170,7 +185,7 @@ pub(super) fn upgrade(layout: &Layout, stream: &mut Stream) -> Result<usize> {
     let frame = said.map_err(|e| silent(stream, WATCHDOG, &e))?;
     match serde_json::from_slice(&frame.payload).map_err(|e| strange(WATCHDOG).because(e))? {
         FromWatchdog::Upgraded { hosts } => Ok(hosts),
-        FromWatchdog::Status { .. } | FromWatchdog::Settled { .. } => Err(strange(WATCHDOG)),
+        FromWatchdog::Status { .. } | FromWatchdog::Settled { .. } | FromWatchdog::Tasks { .. } => Err(strange(WATCHDOG)),
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
     }
 }

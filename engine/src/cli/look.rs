@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use super::ask;
 use super::place::Place;
 use crate::contract::layout::Layout;
-use crate::contract::status::{Activity, AgentStatus, EngineStatus, State, TaskCounts};
+use crate::contract::status::{Activity, AgentStatus, EngineStatus, State};
 use crate::error::Result;
 use crate::os::lock::Lock;
 use crate::store::meta::{Meta, Wanted};
-use crate::store::run;
+use crate::store::{self, run};
 
 /// The state now. Every declared agent is in it, also those that never ran.
 pub(super) fn state(place: &Place) -> Result<EngineStatus> {
@@ -25,7 +25,8 @@ pub(super) fn state(place: &Place) -> Result<EngineStatus> {
                 watchdog: None,
                 agents: alone(own),
                 sessions: alone(spawned),
-                tasks: TaskCounts::default(),
+                tasks: store::tasks::counts(&place.layout)?,
+                running: vec![],
             }
         }
     };

@@ -116,7 +116,9 @@ fn watch(place: &Place, json: bool) -> Result<()> {
         while let Ok(frame) = stream.next_by(clock::monotonic() + FOREVER) {
             match serde_json::from_slice(&frame.payload) {
                 Ok(FromWatchdog::Status { status }) => show(&look::complete(status, &place.declared()), json),
-                Ok(FromWatchdog::Settled { .. } | FromWatchdog::Failed { .. } | FromWatchdog::Upgraded { .. }) => {}
+                Ok(
+                    FromWatchdog::Settled { .. } | FromWatchdog::Failed { .. } | FromWatchdog::Upgraded { .. } | FromWatchdog::Tasks { .. },
+                ) => {}
                 Err(e) => return Err(Error::failed(format!("the watchdog sends what is not understood here: {e}"))),
             }
         }
@@ -167,6 +169,7 @@ mod tests {
             agents: vec![agent("orchestrator", State::Up, ""), agent("tester", State::Failing, "ended with status 1\nat once"), never],
             sessions: vec![],
             tasks: Default::default(),
+            running: vec![],
         };
         insta::assert_snapshot!(table(&status, |_| "5m".into()).render(false), @r"
         NAME          SESSION  STATE    ACTIVITY  SINCE  HEALS  PID   REASON

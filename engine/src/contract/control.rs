@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::records::Run;
 use super::status::{Activity, AgentStatus, EngineStatus, Evidence};
+use super::task::{Answer, Order, TaskId};
 use crate::os::pty::Size;
 
 /// The payload is one message, as JSON.
@@ -131,6 +132,13 @@ pub enum ToWatchdog {
     },
     /// These sessions are archived or were never made: speak of them no more. Answer: `Settled`.
     Forget { sessions: Vec<String> },
+    /// What is wanted of these tasks. Answer: `Tasks`, one for each, when it is on disk for good.
+    Order { tasks: Vec<TaskId>, order: Order },
+    /// Whether tasks may be started has changed on disk. `end`: those that run are ended. Answer: `Tasks` when none of them runs any more.
+    Queue {
+        #[serde(default)]
+        end: bool,
+    },
     /// Make all hosts and the watchdog itself become the program whose open file comes along; agents notice nothing. Answer: `Upgraded` or `Failed`.
     Upgrade,
 }
@@ -138,12 +146,16 @@ pub enum ToWatchdog {
 /// From the watchdog.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant)]
 pub enum FromWatchdog {
     Status {
         status: EngineStatus,
     },
     Settled {
         sessions: Vec<AgentStatus>,
+    },
+    Tasks {
+        answers: Vec<Answer>,
     },
     Failed {
         reason: String,

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::task::{Place, TaskId};
+
 /// The engine's own file in a project.
 pub const CONFIG_FILE: &str = "agents.toml";
 /// The folder of a project that holds its engine.
@@ -140,6 +142,24 @@ impl Layout {
     /// Leads to the engine's program, under the name by which that is the engine.
     pub fn program(&self) -> PathBuf {
         self.runtime.join("bin/agents")
+    }
+    pub fn tasks(&self) -> PathBuf {
+        self.data.join("tasks")
+    }
+    /// The folder of the tasks in one state.
+    pub fn task_place(&self, place: Place) -> PathBuf {
+        match place {
+            Place::Pending | Place::Running | Place::Held => self.tasks().join(place.word()),
+            Place::Finished(end) => self.tasks().join("finished").join(end.word()),
+        }
+    }
+    /// A task's own folder in that state.
+    pub fn task(&self, place: Place, id: TaskId) -> PathBuf {
+        self.task_place(place).join(id.to_string())
+    }
+    /// There while the operator wants no task to be started.
+    pub fn tasks_stopped(&self) -> PathBuf {
+        self.tasks().join("stopped")
     }
     /// Taken by a command that changes this project's sessions.
     pub fn command_lock(&self) -> PathBuf {

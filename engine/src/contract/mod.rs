@@ -9,6 +9,7 @@ pub mod mail;
 pub mod manifest;
 pub mod records;
 pub mod status;
+pub mod task;
 
 /// The version of everything in here. A reader takes newer ones too, ignoring what it does not know, and never writes them.
 pub const PROTOCOL: u32 = 1;

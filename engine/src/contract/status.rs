@@ -17,6 +17,9 @@ pub struct EngineStatus {
     pub sessions: Vec<AgentStatus>,
     #[serde(default)]
     pub tasks: TaskCounts,
+    /// The sessions of the tasks that run, each under its task's id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<AgentStatus>,
 }
 
 /// Which engine runs: the version in its manifest and the git tree it was built from (empty when unknown).
@@ -171,4 +174,7 @@ pub struct TaskCounts {
     pub running: usize,
     #[serde(default)]
     pub failed: usize,
+    /// Interrupted; the operator has to say whether they may run once more.
+    #[serde(default)]
+    pub held: usize,
 }

@@ -149,3 +149,7 @@ pub const PANE_FAREWELL: Duration = Duration::from_secs(2);
 
 /// How long an attached client waits for the next host, which is there within milliseconds if at all.
 pub const HOST_RETURN: Duration = Duration::from_secs(5);
+
+/// Of what an agent says about its task so much is kept: it is a note, and more belongs into a file of its own.
+#[allow(dead_code)]
+pub const SENTINEL_BYTES_MAX: u64 = 64 << 10;

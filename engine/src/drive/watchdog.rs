@@ -435,6 +435,9 @@ impl Watchdog {
             }
             ToWatchdog::Settle { sessions, asked } => self.settle(i, sessions, asked, false),
             ToWatchdog::Restart { sessions, asked } => self.settle(i, sessions, asked, true),
+            ToWatchdog::Order { .. } | ToWatchdog::Queue { .. } => {
+                self.say(i, &FromWatchdog::Failed { reason: "this engine runs no tasks yet".into() });
+            }
             ToWatchdog::Upgrade => self.begin_upgrade(i, descriptor),
         }
     }
@@ -537,6 +540,7 @@ impl Watchdog {
             agents: of(false),
             sessions: of(true),
             tasks: TaskCounts::default(),
+            running: vec![],
         }
     }
 

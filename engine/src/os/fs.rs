@@ -28,11 +28,17 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 
 /// [`write_atomic`] for many files at about the price of one: each is old or new, and when this returns all are new and durable.
 pub fn write_batch(files: &[(PathBuf, Vec<u8>)], mode: u32) -> io::Result<()> {
+    write_batch_from(None, files, mode)
+}
+
+/// [`write_batch`], the files written in the folder `aside` of the same filesystem first: who watches their own folder sees only whole ones.
+pub fn write_batch_from(aside: Option<&Path>, files: &[(PathBuf, Vec<u8>)], mode: u32) -> io::Result<()> {
     let mut written: Vec<(PathBuf, &Path)> = vec![];
     let result = (|| {
         let mut last = None;
         for (path, bytes) in files {
             let temporary = beside(path);
+            let temporary = aside.map_or(temporary.clone(), |a| a.join(temporary.file_name().unwrap_or_default()));
             let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(|e| at(path, e))?;
             written.push((temporary, path));
             file.write_all(bytes).map_err(|e| at(path, e))?;
@@ -171,6 +177,13 @@ pub fn read_tail(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
+/// At most the first `bytes` of a file.
+pub fn read_head(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut out = vec![];
+    File::open(path).and_then(|f| f.take(bytes).read_to_end(&mut out)).map_err(|e| at(path, e))?;
+    Ok(out)
+}
+
 /// What stands at a path, links not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
@@ -297,6 +310,26 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
         sync_dir(parent(from))?;
     }
     Ok(())
+}
+
+/// Renames without making it durable; false where there is nothing to rename.
+pub fn rename_if_there(from: &Path, to: &Path) -> io::Result<bool> {
+    match fs::rename(from, to) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !from.exists() => Ok(false),
+        Err(e) => Err(at(from, e)),
+    }
+}
+
+/// Makes a file's bytes durable.
+pub fn sync_file(path: &Path) -> io::Result<()> {
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| at(path, e))
+}
+
+/// Writes the first bytes of a file in one write, in place and not synced; made with `mode` where it is not there.
+pub fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let options = OpenOptions::new().write(true).create(true).truncate(false).mode(mode).custom_flags(NOFOLLOW).open(path);
+    options.and_then(|mut f| f.write_all(bytes)).map_err(|e| at(path, e))
 }
 
 /// Removes a file; an absent one is fine.

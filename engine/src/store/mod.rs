@@ -15,6 +15,9 @@ pub(crate) mod prompt;
 pub(crate) mod run;
 pub(crate) mod session;
 pub(crate) mod version;
+// Its callers come one by one.
+#[allow(dead_code, unused_imports)]
+pub(crate) mod tasks;
 pub(crate) mod worktree;
 
 use crate::contract::layout::Layout;

@@ -141,7 +141,7 @@ fn answer<T: DeserializeOwned>(stream: &mut Stream, deadline: Duration) -> Resul
 fn next(stream: &mut Stream, deadline: Duration) -> Result<EngineStatus> {
     match answer(stream, deadline)? {
         FromWatchdog::Status { status } => Ok(status),
-        FromWatchdog::Settled { .. } | FromWatchdog::Upgraded { .. } => {
+        FromWatchdog::Settled { .. } | FromWatchdog::Upgraded { .. } | FromWatchdog::Tasks { .. } => {
             Err(Error::failed("the watchdog answered something else than was asked"))
         }
         FromWatchdog::Failed { reason } => Err(Error::failed(reason)),
