@@ -17,6 +17,10 @@ pub struct Backend {
     pub name: String,
     pub start: Vec<String>,
     pub resume: Option<Vec<String>>,
+    /// Does one piece of work and ends.
+    pub task: Option<Vec<String>>,
+    /// Its prompt then is the task's own words, without how to report.
+    pub task_bare: bool,
     /// The first prompt goes in as an argument.
     pub prompt_in_argv: bool,
     /// It is pasted once the program takes input.
@@ -50,6 +54,8 @@ impl Backend {
             name: name.to_owned(),
             start: table.start.clone(),
             resume: table.resume.clone(),
+            task: table.task.clone(),
+            task_bare: table.task_prompt.as_deref() == Some("bare"),
             prompt_in_argv: table.deliver.as_deref().is_none_or(|d| d == "argv"),
             prompt_as_paste: table.deliver.as_deref() == Some("paste"),
             ready: table.ready.clone(),

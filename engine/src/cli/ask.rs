@@ -136,7 +136,6 @@ pub(super) fn settle_one(layout: &Layout, session: &str) -> Result<Option<AgentS
 }
 
 /// What is wanted of tasks, of a watchdog that is started if there is none; an answer for each when it is done and on disk for good.
-#[allow(dead_code)]
 pub(super) fn tasks(layout: &Layout, message: &ToWatchdog) -> Result<Vec<Answer>> {
     match insist(layout, message)? {
         FromWatchdog::Tasks { answers } => Ok(answers),

@@ -7,6 +7,7 @@ use super::{Context, ask, interrupt, out, tmux, up};
 use crate::contract::control::ToWatchdog;
 use crate::contract::layout::{Layout, is_name};
 use crate::contract::status::State;
+use crate::contract::task;
 use crate::drive::start;
 use crate::error::{Error, Result};
 use crate::os::lock::Lock;
@@ -14,6 +15,7 @@ use crate::os::process::ProcessId;
 use crate::os::socket::Stream;
 use crate::os::{clock, fs};
 use crate::store::meta::{self, Meta, Wanted};
+use crate::store::tasks;
 
 /// Stop the project's agents, or these, with all they have started; nothing survives
 #[derive(clap::Args)]
@@ -37,13 +39,17 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let _lock = command_lock(layout, "down")?;
     let _doing =
         interrupt::doing("stopping agents", "what was begun goes on by itself; `agents status` shows it, `agents down` completes it");
+    let queue = args.agents.is_empty() && stop_queue(layout)?;
     let (chosen, unreadable) = chosen(&place, &args.agents)?;
     let changed: Vec<Meta> = chosen.iter().filter(|m| m.wanted == Wanted::Up).map(|m| Meta { wanted: Wanted::Down, ..m.clone() }).collect();
     meta::write_many(layout, &changed)?;
     // Whoever holds one of the locks must go, whatever was wanted before.
     let alive = |m: &&Meta| held(layout, &m.session);
     let ids: Vec<String> = chosen.iter().map(|m| m.session.clone()).chain(unreadable.iter().cloned()).collect();
-    if changed.is_empty() && unreadable.is_empty() && !chosen.iter().any(|m| alive(&m)) {
+    if queue {
+        ask::tasks(layout, &ToWatchdog::Queue { end: true })?;
+    }
+    if !queue && changed.is_empty() && unreadable.is_empty() && !chosen.iter().any(|m| alive(&m)) {
         // Where all was killed at once, tmux goes on without anything to show.
         tmux::clear_away(layout, &ids)?;
         return nothing();
@@ -63,6 +69,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
             .hint(format!("agents why {}", a.session))
     });
     Error::all(survivors.collect()).map_or(Ok(()), Err)
+}
+
+/// No task is started from now on. Whether a watchdog has to be told, and what runs be ended.
+fn stop_queue(layout: &Layout) -> Result<bool> {
+    tasks::stop(layout, true)?;
+    let waits = tasks::are_waiting(layout)? && Stream::connect(&layout.watchdog_socket()).is_ok();
+    Ok(waits || !tasks::list(layout, task::Place::Running)?.is_empty())
 }
 
 /// The sessions that are meant, and the ids of those that live although their metadata cannot be read.

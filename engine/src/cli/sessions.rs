@@ -10,7 +10,6 @@ use crate::contract::records::Event;
 use crate::contract::status::{Activity, AgentStatus, State};
 use crate::error::{Error, Result};
 use crate::os::lock::Lock;
-use crate::os::process::{Run, run_holding};
 use crate::os::socket::Stream;
 use crate::os::{clock, env, fs};
 use crate::store::boot::{self, Boot};
@@ -50,45 +49,9 @@ pub(super) fn record(layout: &Layout, session: &str, what: &str, why: &str) {
     let _ = events::append(layout, &Event { at: clock::now(), session: session.into(), what: what.into(), why: why.into(), pid: None });
 }
 
-/// Furnishes a worktree: links, then `post_create`, with what it said in a log of its own.
+/// Furnishes a session's worktree.
 pub(super) fn furnish(project: &Project, meta: &Meta, lock: &Lock) -> Result<()> {
-    let folder = project.session_folder(meta)?;
-    let table = &project.config.worktree;
-    if !fs::is_dir(&folder) {
-        let what = format!("{} is not in the commit that the worktree starts from", project.folder.display());
-        return Err(Error::failed(what).hint(format!("commit it, with its {CONFIG_FILE}, or use --no-worktree")));
-    }
-    worktree::link(&project.folder, &folder, &table.symlinks)?;
-    let variables = [
-        (env::AGENTS_SESSION, meta.session.clone()),
-        (env::AGENTS_PROJECT, project.config.name.clone()),
-        (env::AGENTS_DATA_DIR, project.layout.data.display().to_string()),
-        (env::AGENTS_CONFIG, project.folder.join(CONFIG_FILE).display().to_string()),
-    ];
-    let variables = variables.map(|(name, value)| (name.to_owned(), value));
-    for argv in &table.post_create {
-        let output = run_holding(&Run { argv, folder: Some(&folder), env: &variables, timeout: None }, Some(lock.fd()))
-            .map_err(|e| Error::failed(format!("post_create: {}: {e}", argv.join(" "))))?;
-        let mut said = format!("$ {}\n", argv.join(" ")).into_bytes();
-        said.extend(output.stdout);
-        said.extend(output.stderr);
-        fs::append(&setup_log(&project.layout, &meta.session), &said)?;
-        if output.code != 0 {
-            let mut error = Error::failed(format!("post_create: `{}` ended with status {}", argv.join(" "), output.code));
-            let text = String::from_utf8_lossy(&said).into_owned();
-            let lines: Vec<&str> = text.lines().skip(1).filter(|l| !l.trim().is_empty()).collect();
-            for line in &lines[lines.len().saturating_sub(5)..] {
-                error = error.because(line.trim());
-            }
-            return Err(error);
-        }
-    }
-    Ok(())
-}
-
-/// What `post_create` said.
-fn setup_log(layout: &Layout, id: &str) -> std::path::PathBuf {
-    layout.logs().join(format!("{id}.setup.log"))
+    worktree::furnish(project, &meta.session, &project.session_folder(meta)?, lock)
 }
 
 /// Writes the session down as wanted and has it started. An error: it does not run, and why.
@@ -253,7 +216,7 @@ pub(super) fn undo_spawn(project_folder: &Path, links: &[String], layout: &Layou
         layout.launch(&id).with_extension("prompt"),
         layout.conversation(&id),
         layout.run(&id),
-        setup_log(layout, &id),
+        worktree::setup_log(layout, &id),
         layout.log(&id),
     ] {
         fs::remove_file(&path)?;

@@ -104,18 +104,36 @@ fn watch(place: &Place, json: bool) -> Result<()> {
     }
     let layout = &place.layout;
     let socket = layout.watchdog_socket().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // A watchdog may be killed while it is asked; the next one answers.
+    let mut failed = 0;
     loop {
         let mut changes = Changes::of(&layout.runtime)?;
         // Whoever starts a watchdog holds this lock until it listens.
         drop(Lock::wait(&layout.start_lock())?);
-        let Some(mut stream) = ask::subscribe(layout)? else {
-            show(&look::state(place)?, json);
-            changes.wait(&socket)?;
-            continue;
+        let asked = ask::subscribe(layout).and_then(|stream| match stream {
+            Some(stream) => Ok(Ok(stream)),
+            None => look::state(place).map(Err),
+        });
+        let mut stream = match asked {
+            Err(_) if failed < 5 => {
+                failed += 1;
+                continue;
+            }
+            Err(e) => return Err(e),
+            Ok(Ok(stream)) => stream,
+            Ok(Err(state)) => {
+                failed = 0;
+                show(&state, json);
+                changes.wait(&socket)?;
+                continue;
+            }
         };
         while let Ok(frame) = stream.next_by(clock::monotonic() + FOREVER) {
             match serde_json::from_slice(&frame.payload) {
-                Ok(FromWatchdog::Status { status }) => show(&look::complete(status, &place.declared()), json),
+                Ok(FromWatchdog::Status { status }) => {
+                    failed = 0;
+                    show(&look::complete(status, &place.declared()), json);
+                }
                 Ok(
                     FromWatchdog::Settled { .. } | FromWatchdog::Failed { .. } | FromWatchdog::Upgraded { .. } | FromWatchdog::Tasks { .. },
                 ) => {}

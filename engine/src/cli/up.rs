@@ -79,6 +79,9 @@ pub(super) fn bring(
         names.retain(|name| metas.iter().find(|m| m.agent == *name && !m.is_spawned()).is_some_and(is_kept));
         spawned.retain(|meta| is_kept(meta));
     }
+    if which.words.is_empty() && !which.wanted {
+        store::tasks::stop(layout, false)?;
+    }
     let restored = restored(layout, &metas)?;
     let mut errors: Vec<Error> = vec![];
     let mut sessions: Vec<Meta> = vec![];
@@ -109,6 +112,7 @@ pub(super) fn bring(
         // Sessions that no agent of the file stands for come back by themselves; they are waited for.
         ids.extend(restored.keys().filter(|id| !sessions.iter().any(|m| m.session == **id)).cloned());
     }
+    let queue = which.words.is_empty() && !store::tasks::are_stopped(layout) && store::tasks::are_waiting(layout)?;
     if ids.is_empty() && which.wanted {
         out::say("nothing is wanted that could be started");
     }
@@ -118,6 +122,9 @@ pub(super) fn bring(
             errors.extend(upgrade::when_other(layout, &mut watchdog).err());
         }
         settled = ask::settle(layout, &mut watchdog, &message(ids, Some(asked)))?;
+    }
+    if queue {
+        ask::tasks(layout, &ToWatchdog::Queue { end: false })?;
     }
     forget_never_started(&project, sessions, &metas, &settled)?;
     mention_undeclared(&project, &metas);

@@ -216,6 +216,9 @@ pub struct Asker {
     /// It waits to hear what came of the upgrade.
     #[serde(default)]
     pub upgrading: bool,
+    /// It waits until this has been done with tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited: Option<super::task::Awaited>,
 }
 
 /// Bytes, in JSON as hex digits.

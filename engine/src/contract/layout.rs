@@ -59,7 +59,12 @@ impl Layout {
         self.sessions().join(id)
     }
     /// What a session's host starts: [`super::records::Launch`] as JSON.
+    ///
+    /// A task's lies in the task's own folder while it runs.
     pub fn launch(&self, id: &str) -> PathBuf {
+        if let Ok(task) = id.parse() {
+            return self.task(Place::Running, task).join("launch.json");
+        }
         self.data.join("launch").join(format!("{id}.json"))
     }
     /// The conversation that its agent was found to have.

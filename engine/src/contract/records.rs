@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::{Activity, Evidence, State};
+use super::task::Step;
 use crate::os::process::ProcessId;
 use crate::os::pty::Size;
 
@@ -64,6 +65,9 @@ pub struct Launch {
     /// What its last lines say about its end.
     #[serde(default, skip_serializing_if = "Endings::is_empty")]
     pub endings: Endings,
+    /// Its session is a task's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskLaunch>,
     /// The session of tmux that shows its terminal, where that is the runtime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tmux: Option<String>,
@@ -101,6 +105,16 @@ pub struct LiveRecord {
     pub waiting: Vec<String>,
     #[serde(default)]
     pub idle: Vec<String>,
+}
+
+/// What a host does that runs a step of a task.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskLaunch {
+    #[serde(default)]
+    pub step: Step,
+    /// Its worktree is made first, from this folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepare: Option<PathBuf>,
 }
 
 /// Patterns that are looked for among the last lines of a program that ended with an error.

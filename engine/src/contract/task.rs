@@ -276,6 +276,8 @@ pub enum Outcome {
 pub enum Exit {
     Status(i32),
     Signal(i32),
+    /// It could not be started.
+    NotStarted,
     /// Nobody saw it.
     Unseen,
 }
@@ -340,6 +342,16 @@ pub struct Answer {
     /// Why it was not followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+}
+
+/// Somebody waits until this has been done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Awaited {
+    pub answers: Vec<Answer>,
+    /// They are to have left the queue.
+    pub gone: bool,
+    /// None is to run.
+    pub quiet: bool,
 }
 
 #[cfg(test)]

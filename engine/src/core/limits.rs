@@ -151,5 +151,18 @@ pub const PANE_FAREWELL: Duration = Duration::from_secs(2);
 pub const HOST_RETURN: Duration = Duration::from_secs(5);
 
 /// Of what an agent says about its task so much is kept: it is a note, and more belongs into a file of its own.
-#[allow(dead_code)]
 pub const SENTINEL_BYTES_MAX: u64 = 64 << 10;
+
+/// The wait before the second attempt at a task; it doubles with each that fails.
+pub const TASK_BACKOFF_MIN: Duration = Duration::from_millis(500);
+/// The longest: whatever is amiss for longer is no matter of waiting.
+pub const TASK_BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// An agent that has said how its task went gets so long to end by itself: some say a last word to whoever reads the log.
+pub const TASK_FAREWELL: Duration = Duration::from_secs(5);
+
+/// Where no task can be started, or no move be written, for a reason that is none of the task's (a full disk), it is tried again after this.
+pub const TASK_TROUBLE_PAUSE: Duration = Duration::from_secs(5);
+
+/// So many moves of tasks are made durable together: each of them waits for all.
+pub const TASK_MOVES_AT_ONCE: usize = 64;

@@ -4,6 +4,7 @@ pub mod activity;
 pub mod cause;
 pub mod limits;
 pub mod restart;
+pub mod schedule;
 pub mod screen;
 pub mod session;
 pub mod storm;

@@ -87,6 +87,13 @@ impl Watch {
         self.sessions.values().all(|w| !w.wanted && w.host == Host::Absent)
     }
 
+    /// It is spoken of no more: not wanted, and without a host.
+    pub fn forget(&mut self, session: &str) {
+        if !self.is_wanted(session) && *self.host(session) == Host::Absent {
+            self.sessions.remove(session);
+        }
+    }
+
     /// Takes an event about a session. `Wake` concerns all of them, whatever `session` says.
     #[must_use]
     pub fn step(&mut self, now: Duration, session: &str, event: Event, jitter: f64) -> Vec<Action> {

@@ -14,6 +14,8 @@ use crate::os::socket::{Listener, Stream};
 
 pub const WATCHDOG: &str = "watchdog";
 pub const HOST: &str = "host";
+/// In a task's terminal, before its agent.
+pub const TASK_WORKTREE: &str = "task-worktree";
 /// The client in a session's pane.
 pub const PANE: &str = "pane";
 pub const MAKE_PANE: &str = "make-pane";

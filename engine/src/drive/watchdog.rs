@@ -3,8 +3,12 @@
 //! It answers for the whole project from what the hosts have told it, so one connection tells the state of all sessions.
 
 mod boot;
+mod clerk;
+mod evidence;
 pub(super) mod handover;
+mod orders;
 mod storm;
+mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +21,7 @@ use super::{interest, jitter, start, wait};
 use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
 use crate::contract::layout::Layout;
 use crate::contract::records::Event as Record;
-use crate::contract::status::{Activity, AgentStatus, Daemon, EngineStatus, Evidence, State, TaskCounts};
+use crate::contract::status::{Activity, AgentStatus, Daemon, EngineStatus, Evidence, State};
 use crate::core::limits;
 use crate::core::storm::Storm;
 use crate::core::turns::Turns;
@@ -49,6 +53,8 @@ struct Client {
     settling: Option<Vec<String>>,
     /// Is told what came of the upgrade.
     upgrading: bool,
+    /// Is told when this has been done with tasks.
+    awaited: Option<orders::Awaited>,
     gone: bool,
 }
 
@@ -73,6 +79,7 @@ struct Watchdog {
     storm: Storm,
     /// What hosts are to be told of it.
     slowed: Vec<(String, ToHost)>,
+    tasks: tasks::Tasks,
 }
 
 /// The watchdog's whole life. Descriptor 3 is its lock, 4 its listening socket.
@@ -91,9 +98,10 @@ pub fn main(layout: Layout) -> Result<()> {
     for meta in &metas {
         watchdog.consider(meta);
     }
+    watchdog.begin_tasks();
     watchdog.work();
     // Whoever started it for a reason is in the socket's queue by now or comes before the first pause.
-    watchdog.live(&lock, &listener, false)
+    watchdog.live(&lock, listener, false)
 }
 
 impl Watchdog {
@@ -116,19 +124,37 @@ impl Watchdog {
             turns: None,
             storm: Storm::default(),
             slowed: vec![],
+            tasks: tasks::Tasks::new(),
         }
     }
 
     /// Until nothing is wanted any more, or another program takes over. `asked`: somebody has wanted something of it.
-    fn live(mut self, lock: &Lock, listener: &Listener, mut asked: bool) -> Result<()> {
+    fn live(mut self, lock: &Lock, mut listener: Listener, mut asked: bool) -> Result<()> {
         // Those who only watch do not keep it: they wait for the next one by themselves.
-        while !(asked && self.watch.is_idle() && self.clients.iter().all(|c| c.subscribed)) {
-            asked |= self.turn(listener)?;
-            self.upgrade_when_ready(lock, listener);
+        while !(asked && self.is_idle() && self.goes(&mut listener)?) {
+            asked |= self.turn(&listener)?;
+            self.upgrade_when_ready(lock, &listener);
         }
         self.log("watchdog", "", "nothing is wanted any more");
-        fs::remove_file(&self.layout.watchdog_socket())?;
         Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.watch.is_idle() && !self.tasks.is_alive() && self.clients.iter().all(|c| c.subscribed)
+    }
+
+    /// Takes the socket away. False: somebody has added a task meanwhile, and counts on this watchdog.
+    fn goes(&mut self, listener: &mut Listener) -> Result<bool> {
+        // Whoever holds it can connect, so this takes moments; and whoever takes it after this finds no socket, and waits for the end of this process.
+        let _starting = Lock::wait(&self.layout.start_lock())?;
+        fs::remove_file(&self.layout.watchdog_socket())?;
+        if !self.has_new_tasks() {
+            return Ok(true);
+        }
+        *listener = Listener::bind(&self.layout.watchdog_socket())?;
+        self.look_for_tasks();
+        self.work();
+        Ok(false)
     }
 
     /// Waits for something to happen and deals with it. True once anybody has connected or anything was wanted.
@@ -138,9 +164,14 @@ impl Watchdog {
         asked.extend(links.iter().filter_map(|s| self.links[s].stream.as_ref()).map(interest));
         asked.extend(self.clients.iter().map(|c| interest(&c.stream)));
         asked.extend(self.upgrade.iter().filter_map(Upgrade::fd).map(|fd| (fd, PollFlags::IN)));
+        let before_tasks = asked.len();
+        asked.extend(self.tasks.fds().into_iter().map(|fd| (fd, PollFlags::IN)));
         let due = self.upgrade.as_ref().map(Upgrade::deadline);
         let turns = self.turns.as_ref().and_then(Turns::next_deadline);
-        let ready = wait(&asked, [self.watch.next_deadline(), due, turns, self.storm.next_deadline()].into_iter().flatten().min())?;
+        let ready = wait(
+            &asked,
+            [self.watch.next_deadline(), due, turns, self.storm.next_deadline(), self.tasks.next_deadline()].into_iter().flatten().min(),
+        )?;
         drop(asked);
 
         for (session, ready) in links.iter().zip(&ready[1..]) {
@@ -154,11 +185,15 @@ impl Watchdog {
             }
         }
         if ready[0].contains(PollFlags::IN) {
+            self.notice_tasks();
             while let Some(stream) = listener.accept() {
                 if self.clients.len() < limits::CLIENTS_MAX {
-                    self.clients.push(Client { stream, subscribed: false, settling: None, upgrading: false, gone: false });
+                    self.clients.push(Client { stream, subscribed: false, settling: None, upgrading: false, awaited: None, gone: false });
                 }
             }
+        }
+        if ready[before_tasks..].iter().any(|r| !r.is_empty()) {
+            self.hear_of_tasks();
         }
         if self.watch.next_deadline().is_some_and(|t| t <= monotonic()) {
             self.actions.extend(self.watch.step(monotonic(), "", Event::Wake, jitter()));
@@ -167,7 +202,7 @@ impl Watchdog {
         self.look_at_storm();
         self.work();
         self.tell();
-        let anybody = !self.clients.is_empty() || !self.watch.is_idle();
+        let anybody = !self.clients.is_empty() || !self.watch.is_idle() || self.tasks.is_alive();
         self.flush();
         Ok(anybody)
     }
@@ -218,6 +253,7 @@ impl Watchdog {
         }
         if !up && *self.watch.host(session) == Host::Absent {
             self.is_down(session);
+            self.task_may_be_down(session);
         }
     }
 
@@ -240,7 +276,7 @@ impl Watchdog {
     }
 
     fn work(&mut self) {
-        while !self.actions.is_empty() {
+        while self.work_on_tasks() || !self.actions.is_empty() {
             for action in std::mem::take(&mut self.actions) {
                 match action {
                     Action::FindOrStart(session) if !self.may_start(&session) => {}
@@ -331,6 +367,12 @@ impl Watchdog {
         if !is_held(&status) {
             link.restarting = false;
         }
+        if let Some(id) = tasks::of(session) {
+            link.status = status.clone();
+            self.changed = true;
+            self.step(session, Event::HostUp);
+            return self.task_report(id, &status);
+        }
         let held = matches!(status.state, State::Failing | State::Exited);
         if held && !link.restarting {
             self.keep_verdict(session, &status);
@@ -382,6 +424,7 @@ impl Watchdog {
         }
         self.has_rested(session);
         self.step(session, Event::HostLost { leftovers });
+        self.task_may_be_down(session);
     }
 
     /// A client has asked something, or left.
@@ -416,6 +459,7 @@ impl Watchdog {
                 let status = self.status();
                 self.say(i, &FromWatchdog::Status { status });
             }
+            ToWatchdog::Here { session } if tasks::of(&session).is_some() => self.task_here(&session),
             ToWatchdog::Here { session } => match store::meta::read(&self.layout, &session) {
                 Ok(meta) => self.consider(&meta),
                 // It lives and must stay known, so that it can be ended.
@@ -435,9 +479,8 @@ impl Watchdog {
             }
             ToWatchdog::Settle { sessions, asked } => self.settle(i, sessions, asked, false),
             ToWatchdog::Restart { sessions, asked } => self.settle(i, sessions, asked, true),
-            ToWatchdog::Order { .. } | ToWatchdog::Queue { .. } => {
-                self.say(i, &FromWatchdog::Failed { reason: "this engine runs no tasks yet".into() });
-            }
+            ToWatchdog::Order { tasks, order } => self.order(i, &tasks, &order),
+            ToWatchdog::Queue { end } => self.queue_changed(i, end),
             ToWatchdog::Upgrade => self.begin_upgrade(i, descriptor),
         }
     }
@@ -495,6 +538,7 @@ impl Watchdog {
         if !std::mem::take(&mut self.changed) {
             return;
         }
+        self.answer_orders();
         for i in 0..self.clients.len() {
             if self.clients[i].subscribed {
                 let status = self.status();
@@ -528,8 +572,9 @@ impl Watchdog {
     }
 
     fn status(&self) -> EngineStatus {
+        let (running, others): (Vec<_>, Vec<_>) = self.links.iter().partition(|(session, _)| tasks::of(session).is_some());
         let of = |spawned: bool| {
-            let links = self.links.iter().filter(|(session, _)| self.spawned.contains(*session) == spawned);
+            let links = others.iter().filter(|(session, _)| self.spawned.contains(*session) == spawned);
             links.map(|(_, link)| link.status.clone()).collect()
         };
         EngineStatus {
@@ -539,8 +584,8 @@ impl Watchdog {
             watchdog: Some(Daemon { pid: std::process::id() as i32, since: self.since }),
             agents: of(false),
             sessions: of(true),
-            tasks: TaskCounts::default(),
-            running: vec![],
+            tasks: self.tasks.counts(),
+            running: running.into_iter().map(|(_, link)| link.status.clone()).collect(),
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::template;
 use crate::backend::Backend;
-use crate::contract::records::{Find, Launch, Restart};
+use crate::contract::records::{Find, Launch, Restart, TaskLaunch};
+use crate::contract::task::Step;
 use crate::os::pty::Size;
 
 /// The size of a terminal to which nobody is attached: what most programs lay themselves out for.
@@ -57,7 +58,43 @@ pub struct Start<'a> {
     pub env: BTreeMap<String, String>,
 }
 
+/// What is known about a step of a task when its launch is written down.
+#[derive(Debug)]
+pub struct TaskStart<'a> {
+    pub session: &'a str,
+    pub folder: &'a Path,
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub task: TaskLaunch,
+}
+
 impl Agent {
+    /// The backend's command line for a task.
+    pub fn task_argv(&self, form: &[String], mut values: BTreeMap<&str, String>) -> Vec<String> {
+        values.extend(self.model.clone().map(|model| ("model", model)));
+        template::argv(&self.with_trust(form), &values, &self.command)
+    }
+
+    /// What the host of a task's session is to start, once.
+    pub fn task_launch(&self, start: TaskStart<'_>) -> Launch {
+        let launch = Start {
+            session: start.session,
+            folder: start.folder,
+            prompt: None,
+            prompt_file: None,
+            resume_id: None,
+            unique: String::new(),
+            started: false,
+            env: start.env,
+        };
+        let launch = self.launch(launch);
+        // Nobody resumes it, and its program has no dialog that anybody waits for.
+        let once = Launch { start: start.argv.clone(), resume: start.argv, named: false, find: None, paste: None, heal: false, ..launch };
+        // The command that verifies is none of its program's.
+        let version = once.version.clone().filter(|_| start.task.step == Step::Work);
+        Launch { task: Some(start.task), version, ..once }
+    }
+
     /// The values a prompt file may use.
     pub fn prompt_values<'a>(&self, project: &str, session: &str, folder: &Path) -> BTreeMap<&'a str, String> {
         BTreeMap::from([
@@ -118,6 +155,7 @@ impl Agent {
             grace_ms: self.grace.as_millis() as u64,
             size: SIZE,
             endings: backend.endings.clone(),
+            task: None,
             tmux: None,
             version: backend.version.clone(),
         }

@@ -25,7 +25,6 @@ pub struct Config {
     /// How a new worktree is furnished.
     pub worktree: WorktreeTable,
     /// How the task queue runs.
-    #[allow(dead_code)]
     pub tasks: Tasks,
     /// Where people look at the terminals.
     pub runtime: Runtime,
@@ -211,9 +210,11 @@ impl Reader<'_> {
                     "write version_command = [\"program\", \"--version\"], or leave `version` out".to_owned(),
                 ));
             }
-            for (key, value, known) in
-                [("deliver", &table.deliver, &["argv", "paste", "file"][..]), ("id", &table.id, &["mint", "none"][..])]
-            {
+            for (key, value, known) in [
+                ("deliver", &table.deliver, &["argv", "paste", "file"][..]),
+                ("id", &table.id, &["mint", "none"][..]),
+                ("task_prompt", &table.task_prompt, &["protocol", "bare"][..]),
+            ] {
                 if let Some(value) = value.as_ref().filter(|v| !known.contains(&v.as_str())) {
                     wrong.push((at(key), format!("unknown {key} `{value}`"), document::suggest(value, known.iter().copied())));
                 }

@@ -92,6 +92,9 @@ pub struct BackendTable {
     pub resume: Option<Vec<String>>,
     /// Does one piece of work and ends.
     pub task: Option<Vec<String>>,
+    /// What `{prompt}` and `{prompt_file}` hold in `task`: `protocol`, the task and how to report; `bare`, the task's own words. Default: `protocol`.
+    #[schemars(regex(pattern = "^(protocol|bare)$"))]
+    pub task_prompt: Option<String>,
     /// How the first prompt reaches it: `argv`, `paste` or `file`. Default: `argv`.
     #[schemars(regex(pattern = "^(argv|paste|file)$"))]
     pub deliver: Option<String>,
@@ -165,6 +168,8 @@ impl BackendTable {
         BackendTable {
             start: list(own.start, base.start),
             resume: own.resume.or(base.resume),
+            // What the prompt holds goes with the command line that takes it.
+            task_prompt: own.task_prompt.or(base.task_prompt.filter(|_| own.task.is_none())),
             task: own.task.or(base.task),
             deliver: own.deliver.or(base.deliver),
             id: own.id.or(base.id),

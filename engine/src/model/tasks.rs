@@ -1,5 +1,5 @@
 //! What a project says about its task queue.
-#![cfg_attr(not(test), allow(dead_code))]
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -23,6 +23,11 @@ pub const AGENTS_PROGRAM: &str = "AGENTS_PROGRAM";
 /// Set in an agent's environment: `{hash}/{session}`; marks every process below it, however far it strays.
 pub const AGENTS_MARK: &str = "AGENTS_MARK";
 
+/// Set in the environment of a task's agent: the task's id.
+pub const AGENTS_TASK: &str = "AGENTS_TASK";
+/// Set in the environment of a task's agent: the task's own folder, where it says how it went.
+pub const AGENTS_TASK_DIR: &str = "AGENTS_TASK_DIR";
+
 /// Set in the environment of the engine's daemons, so that an agent that starts some (of another project) does not take them for its own children.
 pub const AGENTS_DAEMON: &str = "AGENTS_DAEMON";
 

@@ -326,12 +326,6 @@ pub fn sync_file(path: &Path) -> io::Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| at(path, e))
 }
 
-/// Writes the first bytes of a file in one write, in place and not synced; made with `mode` where it is not there.
-pub fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let options = OpenOptions::new().write(true).create(true).truncate(false).mode(mode).custom_flags(NOFOLLOW).open(path);
-    options.and_then(|mut f| f.write_all(bytes)).map_err(|e| at(path, e))
-}
-
 /// Removes a file; an absent one is fine.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

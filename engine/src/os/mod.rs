@@ -24,4 +24,5 @@ pub mod socket;
 pub mod succession;
 pub mod tmux;
 pub mod wait;
+pub mod wake;
 pub mod watch;

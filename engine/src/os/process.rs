@@ -258,9 +258,11 @@ pub fn own_path() -> Option<PathBuf> {
 }
 
 /// Variables of the agent that may have started a daemon: nothing of that one's.
-pub(super) fn foreign_variables() -> [&'static str; 6] {
-    use super::env::{AGENTS_CONFIG, AGENTS_DATA_DIR, AGENTS_MARK, AGENTS_PROGRAM, AGENTS_PROJECT, AGENTS_SESSION};
-    [AGENTS_MARK, AGENTS_SESSION, AGENTS_PROJECT, AGENTS_DATA_DIR, AGENTS_CONFIG, AGENTS_PROGRAM]
+pub(super) fn foreign_variables() -> [&'static str; 8] {
+    use super::env::{
+        AGENTS_CONFIG, AGENTS_DATA_DIR, AGENTS_MARK, AGENTS_PROGRAM, AGENTS_PROJECT, AGENTS_SESSION, AGENTS_TASK, AGENTS_TASK_DIR,
+    };
+    [AGENTS_MARK, AGENTS_SESSION, AGENTS_PROJECT, AGENTS_DATA_DIR, AGENTS_CONFIG, AGENTS_PROGRAM, AGENTS_TASK, AGENTS_TASK_DIR]
 }
 
 /// Where a daemon's standard error goes. Where nothing can be written, a daemon without last words is better than none.
@@ -297,6 +299,12 @@ pub fn spawn_daemon(daemon: &Daemon<'_>) -> io::Result<()> {
     }
     let mut between = command.spawn()?;
     between.wait().map(drop)
+}
+
+/// Becomes another program: same process, same terminal. Returns only why it could not.
+pub fn become_command(argv: &[String], folder: &Path) -> io::Error {
+    let [program, arguments @ ..] = argv else { return io::Error::new(io::ErrorKind::InvalidInput, "an empty command") };
+    Command::new(program).args(arguments).current_dir(folder).exec()
 }
 
 /// The limit on descriptors that this process began with, where it has raised it since; 0: it has not.

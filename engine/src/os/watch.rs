@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
+use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 
 use super::fs::at;
 
@@ -49,9 +49,16 @@ impl<K: Clone + PartialEq> Watch<K> {
             | WatchFlags::DELETE
             | WatchFlags::DELETE_SELF
             | WatchFlags::ONLYDIR;
-        let (mut place, mut name) = (folder, None);
+        let (mut place, mut name): (&Path, Option<String>) = (folder, None);
         let id = loop {
             match (add_watch(&self.fd, place, what), place.parent()) {
+                // What was missing may have come before the folder above it was watched.
+                (Ok(id), _) if name.as_ref().is_some_and(|n| place.join(n).is_dir()) => {
+                    if !self.whose.contains_key(&id) {
+                        let _ = remove_watch(&self.fd, id);
+                    }
+                    (place, name) = (folder, None);
+                }
                 (Ok(id), _) => break id,
                 (Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR), Some(above)) => {
                     name = place.file_name().map(|n| n.to_string_lossy().into_owned());
@@ -65,6 +72,19 @@ impl<K: Clone + PartialEq> Watch<K> {
             all.push(interest);
         }
         Ok(())
+    }
+
+    /// From now on nothing is told of what was watched for it.
+    pub fn remove(&mut self, whose: &K) {
+        for interests in self.whose.values_mut() {
+            interests.retain(|i| i.whose != *whose);
+        }
+        let empty: Vec<i32> = self.whose.iter().filter(|(_, i)| i.is_empty()).map(|(id, _)| *id).collect();
+        for id in empty {
+            self.whose.remove(&id);
+            // It may be gone with its folder.
+            let _ = remove_watch(&self.fd, id);
+        }
     }
 
     /// Takes what has happened so far. Does not wait.
@@ -122,6 +142,9 @@ mod tests {
         watch.add(&two, 2).unwrap();
         fs::append(&two.join("inner"), b"x").unwrap();
         assert!(watch.take().unwrap().contains(&Change::In(2, "inner".into())));
+        watch.remove(&2);
+        fs::append(&two.join("inner"), b"y").unwrap();
+        assert!(!watch.take().unwrap().iter().any(|c| matches!(c, Change::In(2, _))));
         fs::remove_tree(&one).unwrap();
         assert!(watch.take().unwrap().iter().any(|c| matches!(c, Change::In(1, _))));
     }

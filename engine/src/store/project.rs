@@ -23,7 +23,7 @@ pub(crate) struct Project {
 }
 
 /// The longest argument that Linux takes (`MAX_ARG_STRLEN` of execve(2), less the end).
-const ARGUMENT_BYTES_MAX: usize = 131_071;
+pub(super) const ARGUMENT_BYTES_MAX: usize = 131_071;
 
 /// How bad a finding of [`Project::check`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

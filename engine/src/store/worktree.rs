@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::project::Project;
 use super::session;
+use crate::contract::layout::{CONFIG_FILE, Layout};
 use crate::error::{Error, Result};
-use crate::os::fs;
 use crate::os::git::Git;
 use crate::os::lock::Lock;
+use crate::os::process::{Run, run_holding};
+use crate::os::{env, fs};
 
 /// The repository that a project lies in.
 #[derive(Debug)]
@@ -410,6 +413,46 @@ impl Branch {
         }
         Ok(Some(Branch { name, exists }))
     }
+}
+
+/// Furnishes a worktree, `folder` being the project's place in it: links, then `post_create`, with what it said in a log of its own.
+pub(crate) fn furnish(project: &Project, session: &str, folder: &Path, lock: &Lock) -> Result<()> {
+    let table = &project.config.worktree;
+    if !fs::is_dir(folder) {
+        let what = format!("{} is not in the commit that the worktree starts from", project.folder.display());
+        return Err(Error::failed(what).hint(format!("commit it, with its {CONFIG_FILE}, or do without a worktree (--no-worktree)")));
+    }
+    link(&project.folder, folder, &table.symlinks)?;
+    let variables = [
+        (env::AGENTS_SESSION, session.to_owned()),
+        (env::AGENTS_PROJECT, project.config.name.clone()),
+        (env::AGENTS_DATA_DIR, project.layout.data.display().to_string()),
+        (env::AGENTS_CONFIG, project.folder.join(CONFIG_FILE).display().to_string()),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value));
+    for argv in &table.post_create {
+        let output = run_holding(&Run { argv, folder: Some(folder), env: &variables, timeout: None }, Some(lock.fd()))
+            .map_err(|e| Error::failed(format!("post_create: {}: {e}", argv.join(" "))))?;
+        let mut said = format!("$ {}\n", argv.join(" ")).into_bytes();
+        said.extend(output.stdout);
+        said.extend(output.stderr);
+        fs::append(&setup_log(&project.layout, session), &said)?;
+        if output.code != 0 {
+            let mut error = Error::failed(format!("post_create: `{}` ended with status {}", argv.join(" "), output.code));
+            let text = String::from_utf8_lossy(&said).into_owned();
+            let lines: Vec<&str> = text.lines().skip(1).filter(|l| !l.trim().is_empty()).collect();
+            for line in &lines[lines.len().saturating_sub(5)..] {
+                error = error.because(line.trim());
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// What `post_create` said.
+pub(crate) fn setup_log(layout: &Layout, id: &str) -> PathBuf {
+    layout.logs().join(format!("{id}.setup.log"))
 }
 
 /// The metadata of a worktree's end.

@@ -26,6 +26,7 @@ mod show;
 mod steps;
 mod storm;
 mod strangers;
+mod tasks;
 mod tmux;
 mod upgrade;
 mod version;

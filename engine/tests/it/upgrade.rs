@@ -38,14 +38,14 @@ const OWN: &str = env!("CARGO_PKG_VERSION");
 const OTHER: &str = "9.8.7";
 
 /// Copies of the engine as a build cache holds them: this one, and one that says another version wherever it says its own.
-struct Engines {
+pub struct Engines {
     _folder: tempfile::TempDir,
-    own: PathBuf,
-    other: PathBuf,
+    pub own: PathBuf,
+    pub other: PathBuf,
 }
 
 impl Engines {
-    fn new() -> Engines {
+    pub fn new() -> Engines {
         let folder = tempfile::Builder::new().prefix("ag").tempdir_in("/tmp").unwrap();
         let place = |name: &str| folder.path().join("engines").join(name.repeat(20)).join("agents");
         let (own, other) = (place("a0"), place("b1"));

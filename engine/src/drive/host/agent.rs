@@ -92,7 +92,8 @@ impl Host {
             }
         }
         self.know_conversation().map_err(|reason| (reason, false))?;
-        if let Some(reason) = self.wanting() {
+        let preparation = self.preparation();
+        if let Some(reason) = preparation.is_none().then(|| self.wanting()).flatten() {
             return Err((reason, true));
         }
         if self.ask_version().map_err(|reason| (reason, false))? {
@@ -109,10 +110,11 @@ impl Host {
             self.clients.redraw(&mut self.recorder);
         }
         self.mail_prompt().map_err(|e| (e, false))?;
-        let argv = self.argv();
+        self.begin_task()?;
+        let (argv, folder) = preparation.unwrap_or_else(|| (self.argv().to_vec(), self.launch.folder.clone()));
         let mut env = self.launch.env.clone();
         env.extend(self.offer_program().map(|path| (os::env::AGENTS_PROGRAM.to_owned(), path)));
-        let program = pty::Program { argv, folder: &self.launch.folder, env: &env, env_remove: FOREIGN, lock: lock.fd() };
+        let program = pty::Program { argv: &argv, folder: &folder, env: &env, env_remove: FOREIGN, lock: lock.fd() };
         let id = pty::spawn(&self.pty, &program).map_err(|e| (format!("`{}` could not be started: {e}", argv[0]), false))?;
         self.agent = Some(Agent { id, adopted: false, end: None });
         self.spoke = false;
@@ -161,6 +163,7 @@ impl Host {
         self.deliveries.agent_ended();
         self.input.clear();
         let death = self.death(ended);
+        self.note_task_end(ended, &death);
         self.events.push_back(death);
     }
 

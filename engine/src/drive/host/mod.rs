@@ -12,6 +12,7 @@ mod deliver;
 pub(super) mod handover;
 mod mailbox;
 mod pane;
+mod task;
 mod version;
 
 use std::collections::VecDeque;
@@ -225,6 +226,9 @@ impl Host {
         self.scattered = alive || record.is_some();
         if alive && adoptable && self.adopt(record) {
             return Ok(Event::Adopted);
+        }
+        if let Some(event) = self.first_of_task(alive) {
+            return Ok(event);
         }
         // What is wanted cannot be told: a living agent was taken over, anything else waits for somebody who puts it right.
         let meta = meta?;
@@ -471,13 +475,17 @@ impl Host {
         match event {
             Event::Adopted => self.log_event("adopted", "its host died; the agent did not notice", self.agent.as_ref().map(|a| a.id.pid)),
             Event::Stranded => {
-                self.log_event("stranded", "its host and its watchdog died at once, and its terminal with them; ended and resumed", None)
+                self.log_event("stranded", "its host and its watchdog died at once, and its terminal with them; ended and resumed", None);
+                self.note_task_stranded();
             }
             Event::Died { reason, .. } => {
                 let asked = matches!(self.session.phase, Phase::Ending { .. });
                 self.log_event(if asked { "ended" } else { "died" }, reason, None);
             }
-            Event::NotSpawned { reason, .. } => self.log_event("not-started", reason, None),
+            Event::NotSpawned { reason, permanent } => {
+                self.log_event("not-started", reason, None);
+                self.note_task_not_started(reason, *permanent);
+            }
             Event::Start
             | Event::Stay { .. }
             | Event::Limited { .. }

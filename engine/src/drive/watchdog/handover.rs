@@ -71,7 +71,7 @@ pub(in crate::drive) fn main(layout: Layout, record: i32) -> Result<()> {
     watchdog.work();
     watchdog.tell();
     watchdog.flush();
-    watchdog.live(&lock, &listener, true)
+    watchdog.live(&lock, listener, true)
 }
 
 impl Watchdog {
@@ -205,6 +205,7 @@ impl Watchdog {
             subscribed: c.subscribed,
             settling: c.settling.clone(),
             upgrading: c.upgrading,
+            awaited: c.awaited.clone(),
         };
         let clients = self.clients.iter().filter(|c| !c.gone).map(asker).collect();
         let descriptors_before = process::descriptor_limit_before();
@@ -236,8 +237,10 @@ impl Watchdog {
         for held in record.clients {
             let stream = take_connection(held.connection)?;
             let (subscribed, settling, upgrading) = (held.subscribed, held.settling, held.upgrading);
-            watchdog.clients.push(Client { stream, subscribed, settling, upgrading, gone: false });
+            let awaited = held.awaited;
+            watchdog.clients.push(Client { stream, subscribed, settling, upgrading, awaited, gone: false });
         }
+        watchdog.begin_tasks();
         Ok(watchdog)
     }
 }

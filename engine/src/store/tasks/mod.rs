@@ -3,12 +3,14 @@
 //! `add` makes them; after that only the watchdog moves them, each move decided in the record first and then one rename. Finished ones are read by
 //! nobody who does not ask for them.
 
+pub(crate) mod launch;
 mod number;
 pub(crate) mod sentinel;
 
 use std::path::{Path, PathBuf};
 
 use crate::contract::layout::Layout;
+use crate::contract::records::Launch;
 use crate::contract::status::TaskCounts;
 use crate::contract::task::{Begun, End, Place, Task, TaskId};
 use crate::error::{Error, Result};
@@ -145,6 +147,24 @@ pub(crate) fn claim(layout: &Layout, id: TaskId) -> Result<bool> {
     Ok(false)
 }
 
+/// Puts a task back that was claimed and of which nothing was started.
+pub(crate) fn unclaim(layout: &Layout, id: TaskId) -> Result<()> {
+    let folder = layout.task(Place::Running, id);
+    if !fs::is_file(&folder.join(RECORD)) {
+        return Ok(());
+    }
+    for name in [ATTEMPT, LAUNCH, PROMPT] {
+        fs::remove_file(&folder.join(name))?;
+    }
+    fs::rename_if_there(&folder, &layout.task(Place::Pending, id)).map(drop).map_err(Into::into)
+}
+
+/// What the host of a running task starts. Not durable: after a power cut nothing is started from it.
+pub(crate) fn write_launch(layout: &Layout, id: TaskId, launch: &Launch) -> Result<()> {
+    let json = serde_json::to_vec(launch).map_err(|e| Error::failed(format!("task {id}: {e}")))?;
+    Ok(fs::replace(&layout.launch(&id.to_string()), &json, 0o600)?)
+}
+
 /// From now on no power cut makes it look as if nobody had begun it.
 pub(crate) fn make_claim_durable(layout: &Layout, id: TaskId) -> Result<()> {
     fs::sync_dir(&layout.task(Place::Running, id))?;
@@ -249,6 +269,11 @@ pub(crate) fn sweep(layout: &Layout) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether there is anything for a watchdog to do or to look at.
+pub(crate) fn are_waiting(layout: &Layout) -> Result<bool> {
+    Ok(!list(layout, Place::Pending)?.is_empty() || !list(layout, Place::Running)?.is_empty())
 }
 
 /// Whether the operator wants tasks to be started.

@@ -14,7 +14,7 @@ pub(crate) const DONE: &str = ".done";
 /// It gives up.
 pub(crate) const ERROR: &str = ".error";
 /// The folder of a task's own worktree in which a program that can write only there may say the same, as `done` or `error`. Git ignores it.
-pub(crate) const IN_WORKTREE: &str = ".agents";
+pub(crate) const IN_WORKTREE: &str = ".agents-task";
 
 /// Of these words any may be missing; what is no JSON is taken as it is.
 #[derive(Default, Deserialize)]

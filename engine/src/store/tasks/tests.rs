@@ -170,7 +170,7 @@ fn what_an_agent_says_is_taken_in_whatever_form() {
     let said = || sentinel::said(&folder, Some(&worktree));
     assert_eq!(said(), None);
     for (text, note) in [("", ""), ("all good\n", "all good"), (r#"{"note": "a\nb"}"#, "a\nb"), ("{\"x\": 1}", ""), ("[1]", "[1]")] {
-        std::fs::write(worktree.join(".agents/done"), text).unwrap();
+        std::fs::write(worktree.join(".agents-task/done"), text).unwrap();
         assert_eq!(said(), Some(Said::Done { note: note.into() }), "{text:?}");
     }
     std::fs::write(folder.join(".error"), b"bro\xffken").unwrap();
