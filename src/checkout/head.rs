@@ -60,20 +60,32 @@ fn read_in(git: &Path) -> Head {
         return Head::Other;
     }
     let branch = |commit| Head::Branch { name: name.trim_start_matches("refs/heads/").to_owned(), commit };
-    let common = common_folder(git);
-    match fs::read_if_there(&common.join(name)) {
-        Ok(Some(text)) => match ObjectId::from_hex(text.trim().as_bytes()) {
-            Ok(id) => return branch(id),
-            Err(_) => return Head::Other,
-        },
-        Ok(None) => {}
-        Err(_) => return Head::Other,
+    match reference(&common_folder(git), name) {
+        Ok(found) => found.map_or(Head::Unborn, branch),
+        Err(Unread) => Head::Other,
     }
-    match fs::read_if_there(&common.join("packed-refs")) {
-        Ok(Some(packed)) => packed_ref(&packed, name).map_or(Head::Unborn, branch),
-        Ok(None) => Head::Unborn,
-        Err(_) => Head::Other,
+}
+
+/// The reference stands there in a way that is not read here.
+struct Unread;
+
+impl From<std::io::Error> for Unread {
+    fn from(_: std::io::Error) -> Unread {
+        Unread
     }
+}
+
+fn reference(common: &Path, name: &str) -> Result<Option<ObjectId>, Unread> {
+    if let Some(text) = fs::read_if_there(&common.join(name))? {
+        return ObjectId::from_hex(text.trim().as_bytes()).map(Some).map_err(|_| Unread);
+    }
+    Ok(fs::read_if_there(&common.join("packed-refs"))?.and_then(|packed| packed_ref(&packed, name)))
+}
+
+/// The commit that a branch, here or of a remote, stands at in the repository with this git folder; `None` where it is not there or not read here.
+pub fn commit_of(git: &Path, name: &str) -> Option<ObjectId> {
+    let named = (name.starts_with("refs/heads/") || name.starts_with("refs/remotes/")) && !name.contains("..");
+    if named { reference(git, name).ok().flatten() } else { None }
 }
 
 /// A linked worktree keeps its branches in the main repository.

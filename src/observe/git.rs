@@ -10,6 +10,7 @@ use gix::ObjectId;
 use gix::bstr::BStr;
 use gix::refs::FullNameRef;
 
+use super::lean::{self, Trees};
 use super::pin::open;
 use super::report::{EngineState, GitReport};
 use super::worktree::{self, Changes};
@@ -19,18 +20,33 @@ use crate::harness::mirror::version;
 type Outcome<T> = Result<T, String>;
 
 /// Looks at the repository in `folder`, whose HEAD pins `pin`; `name` gives the tag of a commit of the engine's, where its harness knows one.
-pub fn look(folder: &Path, pin: Option<ObjectId>, name: impl Fn(ObjectId) -> Option<String>) -> GitReport {
+/// Most are plain, and are not even opened.
+pub fn look(folder: &Path, pin: Option<ObjectId>, name: impl Fn(ObjectId) -> Option<String>, trees: &Trees) -> GitReport {
+    lean::look(folder, pin, &name, trees).unwrap_or_else(|| look_by_library(folder, pin, &name, trees))
+}
+
+/// The same for any repository: slower, and what the lean look is held against.
+pub fn look_by_library(folder: &Path, pin: Option<ObjectId>, name: &impl Fn(ObjectId) -> Option<String>, trees: &Trees) -> GitReport {
     let mut report = GitReport::default();
-    if let Err(error) = fill(&mut report, folder, pin, &name) {
+    if let Err(error) = fill(&mut report, folder, pin, name, trees) {
         report.error = Some(error);
     }
     report
 }
 
-fn fill(report: &mut GitReport, folder: &Path, pin: Option<ObjectId>, name: &impl Fn(ObjectId) -> Option<String>) -> Outcome<()> {
+fn fill(
+    report: &mut GitReport,
+    folder: &Path,
+    pin: Option<ObjectId>,
+    name: &impl Fn(ObjectId) -> Option<String>,
+    trees: &Trees,
+) -> Outcome<()> {
     let repository = open_at(folder)?;
     let head = repository.head().map_err(|e| e.to_string())?;
     let commit = head.id().map(gix::Id::detach);
+    if let Some(commit) = commit {
+        trees.learn(&repository, commit);
+    }
     report.branch = head.referent_name().map(|n| n.shorten().to_string());
     report.detached = head.is_detached();
     report.busy = repository.state().map(busy);
@@ -38,20 +54,21 @@ fn fill(report: &mut GitReport, folder: &Path, pin: Option<ObjectId>, name: &imp
         upstream(report, &repository, branch, commit);
     }
     report.tag = pin.and_then(name);
-    engine(report, folder, pin, name)?;
+    engine(report, folder, pin, name, trees)?;
     let changes = worktree::changes(&repository, commit)?;
-    (report.staged, report.modified) = (changes.staged, changes.modified);
+    (report.staged, report.modified) = (changes.staged, changes.modified + changed_submodules(folder, &changes)?);
     (report.untracked, report.conflicts) = (changes.untracked, changes.conflicts);
-    let others = changes.submodules.iter().filter(|s| s.path != ENGINE_FOLDER);
-    for other in others {
-        let inner = folder.join(name_of(other.path.as_ref()));
-        report.modified += usize::from(is_changed(&inner, other.commit)?);
-    }
     Ok(())
 }
 
+/// How many submodules beside the engine are changed.
+pub fn changed_submodules(folder: &Path, changes: &Changes) -> Outcome<usize> {
+    let others = changes.submodules.iter().filter(|s| s.path != ENGINE_FOLDER);
+    others.map(|other| is_changed(&folder.join(name_of(other.path.as_ref())), other.commit).map(usize::from)).sum()
+}
+
 /// Opened so that nothing is run, and only where its files lie in the folder itself: a repository may name any other.
-fn open_at(folder: &Path) -> Outcome<gix::Repository> {
+pub fn open_at(folder: &Path) -> Outcome<gix::Repository> {
     let repository = open(folder)?;
     let canonical = |path: &Path| fs::canonical(path).map_err(|e| e.to_string());
     match repository.workdir() {
@@ -76,9 +93,8 @@ fn busy(state: gix::state::InProgress) -> String {
 
 /// What cannot be resolved is left out: a branch may follow one that is gone.
 fn upstream(report: &mut GitReport, repository: &gix::Repository, branch: &FullNameRef, commit: ObjectId) {
-    let Some(name) = tracked(repository, branch) else { return };
-    let short = name.strip_prefix("refs/remotes/").or_else(|| name.strip_prefix("refs/heads/")).unwrap_or(&name);
-    report.upstream = Some(short.to_owned());
+    let Some(name) = tracked(repository.config_snapshot().plumbing(), &branch.shorten().to_string()) else { return };
+    report.upstream = Some(short(&name).to_owned());
     let found = repository.try_find_reference(name.as_str()).ok().flatten();
     let Some(theirs) = found.and_then(|mut r| r.peel_to_id().ok().map(gix::Id::detach)) else { return };
     let only_in = |one: ObjectId, other: ObjectId| -> Option<usize> {
@@ -92,16 +108,20 @@ fn upstream(report: &mut GitReport, repository: &gix::Repository, branch: &FullN
     report.behind = only_in(theirs, commit);
 }
 
+/// A reference as people call it.
+pub fn short(name: &str) -> &str {
+    name.strip_prefix("refs/remotes/").or_else(|| name.strip_prefix("refs/heads/")).unwrap_or(name)
+}
+
 /// The reference that tracks what `branch` follows. git's library tells it only of repositories whose settings it trusts, but these run nothing.
-fn tracked(repository: &gix::Repository, branch: &FullNameRef) -> Option<String> {
-    let settings = repository.config_snapshot();
-    let key = |name: &str| format!("branch.{}.{name}", branch.shorten());
+pub fn tracked(settings: &gix::config::File, branch: &str) -> Option<String> {
+    let key = |name: &str| format!("branch.{branch}.{name}");
     let remote = settings.string(key("remote").as_str())?.to_string();
     let merge = settings.string(key("merge").as_str())?.to_string();
     if remote == "." {
         return Some(merge);
     }
-    let specs = settings.plumbing().strings(format!("remote.{remote}.fetch").as_str())?;
+    let specs = settings.strings(format!("remote.{remote}.fetch").as_str())?;
     specs.iter().find_map(|spec| {
         let spec = spec.to_string();
         let (from, to) = spec.strip_prefix('+').unwrap_or(&spec).split_once(':')?;
@@ -116,7 +136,13 @@ fn tracked(repository: &gix::Repository, branch: &FullNameRef) -> Option<String>
     })
 }
 
-fn engine(report: &mut GitReport, folder: &Path, pin: Option<ObjectId>, name: &impl Fn(ObjectId) -> Option<String>) -> Outcome<()> {
+fn engine(
+    report: &mut GitReport,
+    folder: &Path,
+    pin: Option<ObjectId>,
+    name: &impl Fn(ObjectId) -> Option<String>,
+    trees: &Trees,
+) -> Outcome<()> {
     let folder = folder.join(ENGINE_FOLDER);
     let engine = &mut report.engine;
     let Some(pin) = pin else { return Ok(()) };
@@ -127,6 +153,9 @@ fn engine(report: &mut GitReport, folder: &Path, pin: Option<ObjectId>, name: &i
     }
     let repository = open_at(&folder).map_err(|e| format!("{ENGINE_FOLDER}: {e}"))?;
     let commit = head.commit().or_else(|| repository.head_id().ok().map(gix::Id::detach));
+    if let Some(commit) = commit {
+        trees.learn(&repository, commit);
+    }
     engine.state = if commit == Some(pin) { EngineState::Ok } else { EngineState::Drifted };
     engine.commit = commit.map(|c| c.to_string());
     // Where the harness has no mirror here, the engine's own repository may know the tag.

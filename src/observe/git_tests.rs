@@ -7,7 +7,8 @@ use std::process::Command;
 
 use gix::ObjectId;
 
-use super::report::EngineState;
+use super::lean::{self, Trees};
+use super::report::{EngineState, GitReport};
 use super::{git, worktree};
 
 /// Small numbers from a seed (xorshift).
@@ -82,12 +83,26 @@ fn index_pin(folder: &Path) -> Option<ObjectId> {
     line.strip_prefix("160000 ").and_then(|l| ObjectId::from_hex(&l.as_bytes()[..40]).ok())
 }
 
-fn told_by_us(folder: &Path) -> Told {
+/// The library's look, beside which the lean one, wherever it has an answer, has no other. True: it has one.
+fn both(folder: &Path, pin: Option<ObjectId>) -> (GitReport, bool) {
+    let trees = Trees::default();
+    let report = git::look_by_library(folder, pin, &|_| None, &trees);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), trees.learned()).unwrap();
+    let lean = lean::look(folder, pin, &|_| None, &Trees::load(file.path()));
+    let found = lean.is_some();
+    if let Some(lean) = lean {
+        assert_eq!(lean, report);
+    }
+    (report, found)
+}
+
+fn told_by_us(folder: &Path) -> (Told, bool) {
     let pin = index_pin(folder);
-    let report = git::look(folder, pin, |_| None);
+    let (report, lean) = both(folder, pin);
     assert_eq!(report.error, None);
     let engine = report.engine;
-    Told {
+    let told = Told {
         staged: report.staged,
         modified: report.modified,
         untracked: report.untracked,
@@ -95,7 +110,8 @@ fn told_by_us(folder: &Path) -> Told {
         engine_moved: engine.state == EngineState::Drifted,
         engine_modified: engine.staged + engine.modified + engine.conflicts > 0,
         engine_untracked: engine.untracked > 0,
-    }
+    };
+    (told, lean)
 }
 
 const NAMES: &[&str] = &[
@@ -228,7 +244,7 @@ fn project(root: &Path) -> std::path::PathBuf {
 #[test]
 fn random_repositories_are_told_as_git_tells_them() {
     let seeds = std::env::var("SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(2u64);
-    let (mut clean, mut seen) = (0, 0);
+    let (mut clean, mut lean, mut seen) = (0, 0, 0);
     for seed in 1..=seeds {
         let root = tempfile::tempdir().unwrap();
         let folder = project(root.path());
@@ -236,7 +252,8 @@ fn random_repositories_are_told_as_git_tells_them() {
         let mut steps = vec![];
         for _ in 0..40 {
             steps.push(change(&folder, &mut random));
-            let (ours, theirs) = (told_by_us(&folder), told_by_git(&folder));
+            let ((ours, plain), theirs) = (told_by_us(&folder), told_by_git(&folder));
+            lean += usize::from(plain);
             let repository = super::pin::open(&folder).unwrap();
             let head = repository.head_id().ok().map(gix::Id::detach);
             let (quick, slow) = (worktree::changes(&repository, head), worktree::changes_by_library(&repository, head));
@@ -247,6 +264,11 @@ fn random_repositories_are_told_as_git_tells_them() {
         }
     }
     assert!(clean * 2 < seen, "{clean} of {seen} looks found nothing to tell: the test tells little");
+    if lean::is_ordinary() {
+        assert!(lean > 0, "none of {seen} looks was a lean one");
+    } else {
+        println!("skipped: git's settings outside the repositories let no look be a lean one");
+    }
 }
 
 /// The eight states, one after the other on one project.
@@ -255,11 +277,12 @@ fn each_state_is_told() {
     let root = tempfile::tempdir().unwrap();
     let folder = project(root.path());
     let pin = index_pin(&folder);
-    let look = || git::look(&folder, pin, |_| None);
+    let look = || both(&folder, pin).0;
+    assert_eq!(both(&folder, pin).1, lean::is_ordinary(), "such a project is a plain one");
     let fresh = look();
     assert_eq!((fresh.branch.as_deref(), fresh.detached, fresh.upstream.as_deref()), (Some("main"), false, None));
     assert_eq!((fresh.engine.state, fresh.engine.tag.as_deref(), fresh.tag.as_deref()), (EngineState::Ok, Some("v2"), Some("v2")));
-    assert_eq!(told_by_us(&folder), Told::default());
+    assert_eq!(told_by_us(&folder).0, Told::default());
 
     write(&folder.join("a.txt"), "changed\n");
     assert_eq!(look().modified, 1, "dirty");
@@ -297,7 +320,7 @@ fn how_far_a_branch_is_from_the_one_it_follows() {
             git(at, &["commit", "--quiet", "--allow-empty", "--message", &format!("{n} in {}", at.display())]);
         }
     };
-    let look = || git::look(&clone, None, |_| None);
+    let look = || both(&clone, None).0;
     let told = |report: &super::report::GitReport| (report.upstream.clone(), report.ahead, report.behind);
     assert_eq!(told(&look()), (Some("origin/main".into()), Some(0), Some(0)));
     commit(&clone, 3);
@@ -366,9 +389,9 @@ fn nothing_that_a_repository_names_is_run() {
     let project_entry = format!("[[project]]\nname = \"web\"\nlocation = \"{}\"\n", folder.display());
     let registry = crate::registry::Registry::from_text(&root.path().join("fleet.toml"), &project_entry).unwrap();
     let projects: Vec<_> = registry.projects.iter().collect();
-    let (pin, _) = super::pin::Pins::load(&registry, &projects).look(projects[0], &folder).unwrap();
+    let (pin, _) = super::pin::Pins::load(&registry, &projects, false).look(projects[0], &folder).unwrap();
     assert_eq!(pin.commit, index_pin(&folder).map(|c| c.to_string()));
-    let seen = git::look(&folder, index_pin(&folder), |_| None);
+    let seen = both(&folder, index_pin(&folder)).0;
     assert_eq!((seen.error, seen.untracked, seen.modified), (None, 1, 0));
     assert_eq!(fired(&marks), Vec::<String>::new());
 

@@ -3,6 +3,7 @@
 
 pub mod engine;
 pub mod git;
+pub mod lean;
 pub mod pin;
 pub mod project;
 pub mod report;

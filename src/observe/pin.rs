@@ -9,6 +9,7 @@ use agents::os::{env, fs};
 use gix::ObjectId;
 use gix::sec::Trust;
 
+use super::lean::Trees;
 use super::report::{PinReport, PinState};
 use crate::checkout::head::{self, Head};
 use crate::harness::mirror::{Tags, path as mirror_path, version};
@@ -24,15 +25,34 @@ pub struct Pins {
     /// A commit never changes, so neither does its pin: `None`, it records none.
     known: HashMap<ObjectId, Option<ObjectId>>,
     fresh: Mutex<Vec<(ObjectId, Option<ObjectId>)>>,
+    /// For a look at what is changed.
+    pub trees: Trees,
 }
 
 fn cache_file() -> PathBuf {
     env::cache_home().join("fleet/pins")
 }
 
+fn trees_file() -> PathBuf {
+    env::cache_home().join("fleet/trees")
+}
+
+/// What goes wrong costs the next look some time, no more.
+fn keep_in(file: &Path, lines: &str) {
+    if lines.is_empty() {
+        return;
+    }
+    if matches!(fs::look(file), Ok(fs::Found::File { size_bytes, .. }) if size_bytes > CACHE_BYTES_MAX) {
+        let _ = fs::remove_file(file);
+    }
+    let _ = file.parent().map(fs::create_dirs);
+    let _ = fs::append(file, lines.as_bytes());
+}
+
 impl Pins {
-    /// Reads the cache and the tags of the harnesses' mirrors that are there; fetches nothing.
-    pub fn load(registry: &Registry, projects: &[&Project]) -> Pins {
+    /// Reads the caches and the tags of the harnesses' mirrors that are there; fetches nothing. `long`: what is changed will be looked at.
+    pub fn load(registry: &Registry, projects: &[&Project], long: bool) -> Pins {
+        let trees = if long { Trees::load(&trees_file()) } else { Trees::default() };
         let mut tags = BTreeMap::new();
         for (name, harness) in &registry.harnesses {
             let used = projects.iter().any(|p| p.harness == *name);
@@ -49,23 +69,18 @@ impl Pins {
             .lines()
             .filter_map(|l| l.split_once(' '))
             .filter_map(|(commit, pin)| Some((id(commit)?, if pin == "-" { None } else { Some(id(pin)?) })));
-        Pins { tags, known: known.collect(), fresh: Mutex::new(vec![]) }
+        Pins { tags, known: known.collect(), fresh: Mutex::new(vec![]), trees }
     }
 
-    /// Writes down what was learned. What goes wrong costs the next look some time, no more.
+    /// Writes down what was learned.
     pub fn keep(self) {
         let fresh = self.fresh.into_inner().unwrap_or_default();
-        if fresh.is_empty() {
-            return;
-        }
-        let file = cache_file();
-        if matches!(fs::look(&file), Ok(fs::Found::File { size_bytes, .. }) if size_bytes > CACHE_BYTES_MAX) {
-            let _ = fs::remove_file(&file);
-        }
-        let lines: String =
-            fresh.iter().map(|(commit, pin)| format!("{commit} {}\n", pin.map_or_else(|| "-".to_owned(), |p| p.to_string()))).collect();
-        let _ = file.parent().map(fs::create_dirs);
-        let _ = fs::append(&file, lines.as_bytes());
+        let line = |(commit, pin): &(ObjectId, Option<ObjectId>)| match pin {
+            Some(pin) => format!("{commit} {pin}\n"),
+            None => format!("{commit} -\n"),
+        };
+        keep_in(&cache_file(), &fresh.iter().map(line).collect::<String>());
+        keep_in(&trees_file(), &self.trees.learned());
     }
 
     /// The tag of a harness that names a commit, the highest version of several.

@@ -21,7 +21,7 @@ pub fn look(registry: &Registry, projects: &[&Project], long: bool) -> Report {
     if projects.len() > FEW {
         process::allow_many_descriptors();
     }
-    let pins = Pins::load(registry, projects);
+    let pins = Pins::load(registry, projects, long);
     let places = Places::load();
     let looks = parallel::each(projects, |project| begin(registry, project, &pins, &places, long));
     pins.keep();
@@ -100,7 +100,7 @@ fn begin(registry: &Registry, project: &Project, pins: &Pins, places: &Places, l
 
 fn repository(project: &Project, folder: &Path, pins: &Pins, pin: &PinReport) -> GitReport {
     let commit = pin.commit.as_deref().and_then(|c| ObjectId::from_hex(c.as_bytes()).ok());
-    git::look(folder, commit, |commit| pins.tag_of(&project.harness, commit))
+    git::look(folder, commit, |commit| pins.tag_of(&project.harness, commit), &pins.trees)
 }
 
 impl Look {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use agents::os::folder::{Folder, Kind, Stat};
@@ -56,17 +57,41 @@ pub fn changes_by_library(repository: &Repository, head: Option<ObjectId>) -> Ou
 
 fn count(repository: &Repository, head: Option<ObjectId>, quickly: bool) -> Outcome<Changes> {
     let index = repository.index_or_empty().map_err(said)?;
-    let unusual = Flags::INTENT_TO_ADD | Flags::SKIP_WORKTREE | Flags::ASSUME_VALID;
-    let plain = !index.is_sparse() && index.entries().iter().all(|e| e.stage_raw() == 0 && !e.flags.intersects(unusual));
+    let plain = is_plain(&index);
     let found = if quickly && plain { Walk::of(repository, &index)? } else { None };
     let mut changes = match found {
         Some(changes) => changes,
         None => worktree_by_library(repository, &index)?,
     };
     changes.staged = staged(repository, &index, head, quickly && plain)?;
-    changes.submodules =
-        index.entries().iter().filter(|e| e.mode.is_submodule()).map(|e| Submodule { path: e.path(&index).into(), commit: e.id }).collect();
+    changes.submodules = submodules(&index);
     Ok(changes)
+}
+
+fn is_plain(index: &State) -> bool {
+    let unusual = Flags::INTENT_TO_ADD | Flags::SKIP_WORKTREE | Flags::ASSUME_VALID;
+    !index.is_sparse() && index.entries().iter().all(|e| e.stage_raw() == 0 && !e.flags.intersects(unusual))
+}
+
+/// Whether git has noted in the index that it is this tree, as it does as long as nothing has been added to it since.
+fn is_tree(index: &State, tree: ObjectId) -> bool {
+    index.tree().is_some_and(|t| t.num_entries.is_some() && t.id == tree)
+}
+
+fn submodules(index: &State) -> Vec<Submodule> {
+    index.entries().iter().filter(|e| e.mode.is_submodule()).map(|e| Submodule { path: e.path(index).into(), commit: e.id }).collect()
+}
+
+/// [`changes`] of a repository with the settings that git makes one with, whose HEAD holds `tree`. It is opened only where something is not tracked, which
+/// may be ignored. `None`: more has to be looked at.
+pub fn changes_by_sight(folder: &Path, index: &gix::index::File, tree: ObjectId) -> Option<Changes> {
+    if !is_plain(index) || !is_tree(index, tree) {
+        return None;
+    }
+    let options = entry::stat::Options { trust_ctime: true, check_stat: true, use_nsec: true, use_stdev: false };
+    let walk = Walk::over(folder, index, options, true)?;
+    let untracked = if walk.unknown.is_empty() { 0 } else { walk.untracked(&super::git::open_at(folder).ok()?, index).ok()? };
+    Some(Changes { modified: walk.modified, untracked, submodules: submodules(index), ..Changes::default() })
 }
 
 fn staged(repository: &Repository, index: &State, head: Option<ObjectId>, quickly: bool) -> Outcome<usize> {
@@ -74,8 +99,7 @@ fn staged(repository: &Repository, index: &State, head: Option<ObjectId>, quickl
         Some(commit) => repository.find_commit(commit).map_err(said)?.tree_id().map_err(said)?.detach(),
         None => ObjectId::empty_tree(repository.object_hash()),
     };
-    // git keeps in the index which tree it is, as long as nothing has been added to it since.
-    if quickly && index.tree().is_some_and(|t| t.num_entries.is_some() && t.id == tree) {
+    if quickly && is_tree(index, tree) {
         return Ok(0);
     }
     let mut count = 0;
@@ -118,13 +142,17 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let options = entry::stat::Options { use_nsec: true, ..repository.stat_options().map_err(said)? };
-        let mut walk = Walk { index, options, executable_bit: able.executable_bit, modified: 0, unknown: vec![] };
-        let Some(Ok(root)) = repository.workdir().map(Folder::open) else { return Ok(None) };
-        if walk.folder(&root, 0..index.entries().len(), 0).is_err() {
-            return Ok(None);
-        }
+        let found = repository.workdir().and_then(|folder| Walk::over(folder, index, options, able.executable_bit));
+        let Some(walk) = found else { return Ok(None) };
         let untracked = walk.untracked(repository, index)?;
         Ok(Some(Changes { modified: walk.modified, untracked, ..Changes::default() }))
+    }
+
+    fn over(folder: &Path, index: &'a State, options: entry::stat::Options, executable_bit: bool) -> Option<Walk<'a>> {
+        let mut walk = Walk { index, options, executable_bit, modified: 0, unknown: vec![] };
+        let root = Folder::open(folder).ok()?;
+        walk.folder(&root, 0..index.entries().len(), 0).ok()?;
+        Some(walk)
     }
 
     /// `entries` are those below `folder`, whose path has `depth` bytes with the last slash.
