@@ -14,6 +14,7 @@ use crate::os::lock::Lock;
 use crate::os::process::ProcessId;
 use crate::os::socket::Stream;
 use crate::os::{clock, fs};
+use crate::store::instance;
 use crate::store::meta::{self, Meta, Wanted};
 use crate::store::tasks;
 
@@ -34,8 +35,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     if !fs::is_dir(&layout.data) {
         return nothing();
     }
-    fs::private_dir(layout.runtime.parent().unwrap_or(&layout.runtime))?;
-    fs::private_dir(&layout.runtime)?;
+    instance::settle_runtime(layout)?;
     let _lock = command_lock(layout, "down")?;
     let _doing =
         interrupt::doing("stopping agents", "what was begun goes on by itself; `agents status` shows it, `agents down` completes it");

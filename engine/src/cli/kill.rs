@@ -5,6 +5,7 @@ use super::sessions::{changing, finish_kill, operation, recover};
 use super::{Context, interrupt, out};
 use crate::error::{Error, Result};
 use crate::os::fs;
+use crate::store::instance;
 use crate::store::meta::{self, Meta, Wanted};
 use crate::store::session::{self, BRANCH, ENDED_AT, UNDERWAY};
 
@@ -35,8 +36,7 @@ pub(super) fn prepare(place: &Place) -> Result<()> {
     if !fs::is_dir(&place.layout.data) {
         return Err(Error::failed("nothing has ever run here, so there is no session"));
     }
-    fs::private_dir(place.layout.runtime.parent().unwrap_or(&place.layout.runtime))?;
-    fs::private_dir(&place.layout.runtime)?;
+    instance::settle_runtime(&place.layout)?;
     recover(&place.folder, &links(place), &place.layout)
 }
 

@@ -89,8 +89,14 @@ pub fn agents_home() -> PathBuf {
     absolute(AGENTS_HOME).unwrap_or_else(|| state_home().join("agents"))
 }
 
-/// Where sockets and locks lie: `$XDG_RUNTIME_DIR/agents`, else `agents-{uid}` in the temporary folder. Gone after a boot.
+/// Where sockets and locks lie: where this boot's first engine of this user put them, so that two logins with different environments find each other's;
+/// before that where the environment says. Gone after a boot.
 pub fn agents_runtime() -> PathBuf {
+    super::runtime::claimed(&agents_home()).filter(|p| p.is_dir()).unwrap_or_else(runtime_here)
+}
+
+/// `$XDG_RUNTIME_DIR/agents`, else `agents-{uid}` in the temporary folder.
+fn runtime_here() -> PathBuf {
     match absolute("XDG_RUNTIME_DIR") {
         Some(dir) => dir.join("agents"),
         None => std::env::temp_dir().join(format!("agents-{}", rustix::process::getuid().as_raw())),

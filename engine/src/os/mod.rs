@@ -18,6 +18,7 @@ pub mod lock;
 pub mod process;
 pub mod pty;
 pub mod question;
+pub mod runtime;
 pub mod service;
 pub mod signal;
 pub mod socket;

@@ -233,6 +233,23 @@ pub fn working_in(folder: &Path, name: &str) -> Vec<ProcessId> {
     all_pids().into_iter().filter(here).filter_map(stat).filter(|s| !s.zombie).map(|s| s.id).collect()
 }
 
+/// The processes of a project: daemons that name its data folder on their command line, and all that carry one of the marks that begin so. One pass
+/// over `/proc`.
+pub fn of_project(data: &Path, marks: &str) -> Vec<ProcessId> {
+    use std::os::unix::ffi::OsStrExt;
+    let marks = format!("{}={marks}", super::env::AGENTS_MARK);
+    let ours = |pid: &i32| {
+        let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let names = |line: &[u8]| {
+            let mut words = line.split(|b| *b == 0).skip(1);
+            matches!(words.next(), Some(b"host" | b"watchdog")) && words.any(|w| w == data.as_os_str().as_bytes())
+        };
+        names(&read("cmdline")) || (!is_daemon(*pid) && read("environ").split(|b| *b == 0).any(|v| v.starts_with(marks.as_bytes())))
+    };
+    let others = all_pids().into_iter().filter(|p| *p != std::process::id() as i32);
+    others.filter(ours).filter_map(stat).filter(|s| !s.zombie).map(|s| s.id).collect()
+}
+
 /// Processes that were stopped (see [`ProcessId::is_stopped`]) and carry these words on their command line, one after the other and first. One pass over `/proc`.
 pub fn stopped(words: &[OsString]) -> Vec<ProcessId> {
     use std::os::unix::ffi::OsStrExt;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::contract::layout::Layout;
 use crate::error::{Error, Result};
 use crate::os::lock::Lock;
-use crate::os::{env, fs};
+use crate::os::{clock, env, fs, process, runtime};
+use crate::store::boot::{self, Boot};
 use crate::store::project::Project;
 
 /// Makes and checks the project's folders. Cheap when all is there.
@@ -35,6 +36,7 @@ fn prepare_at(folder: &Path, layout: &Layout) -> Result<()> {
         sign(folder, layout)?;
         fs::sync_dir(home)?;
     }
+    settle_runtime(layout)?;
     fs::private_dir(root).map_err(not_private)?;
     fs::private_dir(&layout.runtime).map_err(not_private)
 }
@@ -48,6 +50,58 @@ pub(super) fn sign(folder: &Path, layout: &Layout) -> Result<()> {
     }
     Ok(fs::write_atomic(&layout.origin(), folder.as_os_str().as_bytes(), 0o600)?)
 }
+
+/// Sees to it that sockets and locks lie in one folder for as long as the machine runs, whatever the environment says, and that nothing goes on living
+/// that held locks in a folder which was removed (as some systems do with `$XDG_RUNTIME_DIR` when the user logs out).
+pub(crate) fn settle_runtime(layout: &Layout) -> Result<()> {
+    let (home, root) = (parent(&layout.data), parent(&layout.runtime));
+    if fs::is_dir(&layout.runtime) && runtime::claimed(home).as_deref() == Some(root) {
+        return Ok(());
+    }
+    let lock = runtime::lock(home)?;
+    if let Some(other) = runtime::claim(home, root, &lock)? {
+        // Decided by somebody else a moment ago: where things lie was looked up before.
+        return Err(Error::busy(format!("the folder for sockets and locks has just become {}", other.display())).hint("run this again"));
+    }
+    // It ran in this boot, and its folder is gone.
+    if fs::look(&layout.runtime)? == fs::Found::Nothing && fs::is_file(&layout.boot()) && boot::look(layout) != Boot::Other {
+        end_stranded(layout)?;
+    }
+    // Made before the lock is let go: whoever comes next finds it.
+    fs::private_dir(root).map_err(not_private)?;
+    fs::private_dir(&layout.runtime).map_err(not_private)
+}
+
+/// Ends what lives of the project: its locks and sockets were removed, so nobody can reach it, and nobody would know that it lives.
+fn end_stranded(layout: &Layout) -> Result<()> {
+    let (marks, deadline, mut ended) = (format!("{}/", layout.hash), clock::monotonic() + GONE, 0);
+    loop {
+        let stranded = process::of_project(&layout.data, &marks);
+        let Some(first) = stranded.first() else { break };
+        if clock::monotonic() > deadline {
+            return Err(Error::failed(format!("{} was removed while the project ran", layout.runtime.display()))
+                .because(format!("process {} of it does not end", first.pid))
+                .hint("end it, then run this again"));
+        }
+        ended += stranded.len();
+        for process in stranded {
+            process.signal(rustix::process::Signal::KILL);
+            if let Some(process) = process.open() {
+                process::wait_for_end(&process, deadline)?;
+            }
+        }
+    }
+    if ended > 0 {
+        crate::cli::out::warn(&format!(
+            "{} was removed while the project ran, so nobody could reach it: {ended} processes were ended",
+            layout.runtime.display()
+        ));
+    }
+    Ok(())
+}
+
+/// A killed process is gone within this, unless the kernel waits for a device.
+const GONE: std::time::Duration = std::time::Duration::from_secs(5);
 
 fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)

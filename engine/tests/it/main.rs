@@ -20,6 +20,7 @@ mod model_server;
 mod moved;
 mod programs;
 mod project;
+mod runtime;
 mod service;
 mod sessions;
 mod show;
