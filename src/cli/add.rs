@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub path: Option<PathBuf>,
     /// A word to select it by; may be repeated
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(short = 't', long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
 }
 

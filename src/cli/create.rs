@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long = "ref", value_name = "REF")]
     pub reference: Option<String>,
     /// A word to select it by; may be repeated
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(short = 't', long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
     /// The program that plays its agent
     #[arg(long, value_name = "BACKEND", default_value = "claude")]

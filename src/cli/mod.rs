@@ -9,6 +9,7 @@ mod disable;
 mod doctor;
 mod enable;
 mod engine;
+mod examples;
 mod exec;
 mod get;
 mod history;
@@ -36,7 +37,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agents::cli::{Result, out};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::registry::Registry;
 
@@ -44,7 +45,7 @@ use crate::registry::Registry;
 #[derive(Debug, Parser)]
 #[command(name = "fleet", version, arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "\
-A first fleet:
+Example, a first fleet:
   fleet init ~/projects/home && cd ~/projects/home
   fleet create web
   fleet start web
@@ -117,7 +118,11 @@ impl Context {
 
 /// The whole command line as clap knows it, for pages and completions.
 fn command() -> clap::Command {
-    Cli::command()
+    agents::cli::examples::with(Cli::command(), examples::OWN)
+}
+
+fn parse(args: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(args)?)
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -129,7 +134,7 @@ pub(crate) fn main() -> ExitCode {
         out::fact(concat!("fleet ", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
-    let result = Cli::try_parse_from(args).map_or_else(agents::cli::usage, run);
+    let result = parse(args).map_or_else(agents::cli::usage, run);
     agents::cli::interrupt::end();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -179,8 +184,40 @@ fn run(cli: Cli) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods)]
+    use agents::cli::examples;
+
     #[test]
     fn the_command_line_holds_together() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_that_it_takes() {
+        assert_eq!(examples::findings(&super::command()), Vec::<String>::new());
+    }
+
+    /// In fenced blocks, lines that begin with one of the programs: with a comment or an explanation after two blanks, and options in brackets.
+    #[test]
+    fn the_commands_in_the_documentation_are_taken() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|e| e.unwrap().path());
+        let (fleet, engine) = (super::command(), agents::cli::command());
+        let (mut found, mut seen) = (vec![], 0);
+        for file in docs.chain([root.join("README.md")]).filter(|p| p.extension().is_some_and(|e| e == "md")) {
+            let mut fenced = false;
+            for line in std::fs::read_to_string(&file).unwrap().lines() {
+                fenced ^= line.starts_with("```");
+                let line = line.trim_start_matches("$ ").trim_start_matches("engine/");
+                let command = if line.starts_with("fleet ") { &fleet } else { &engine };
+                if fenced && (line.starts_with("fleet ") || line.starts_with("agents ")) {
+                    seen += 1;
+                    let line = line.split("   ").next().unwrap();
+                    let plain: Vec<&str> = line.split(' ').filter(|w| !w.starts_with('[')).collect();
+                    found.extend(examples::misread(command, &plain.join(" ")).map(|why| format!("{}: {why}", file.display())));
+                }
+            }
+        }
+        assert!(found.is_empty() && seen > 20, "{seen} commands: {found:#?}");
     }
 }

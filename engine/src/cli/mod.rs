@@ -2,6 +2,7 @@
 //!
 //! `out` (the gate for all output), the error and the strict reading of TOML are also for other programs that want to speak the same way.
 
+pub mod examples;
 pub mod interrupt;
 pub mod out;
 
@@ -96,8 +97,12 @@ struct Context {
 }
 
 /// The whole command line as clap knows it, for pages and completions.
-fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
+pub fn command() -> clap::Command {
+    examples::own(<Cli as clap::CommandFactory>::command())
+}
+
+fn parse(args: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    <Cli as clap::FromArgMatches>::from_arg_matches(&command().try_get_matches_from(args)?)
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -110,7 +115,7 @@ pub(crate) fn main() -> ExitCode {
     }
     let result = match crate::drive::daemon(&text) {
         Some(result) => result,
-        None => Cli::try_parse_from(args).map_or_else(usage, run),
+        None => parse(args).map_or_else(usage, run),
     };
     interrupt::end();
     match result {
