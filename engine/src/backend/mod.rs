@@ -30,6 +30,8 @@ pub struct Backend {
     pub waiting: Option<String>,
     pub limited: Option<String>,
     pub working: Option<String>,
+    /// What it is told when its usage limit has ended.
+    pub go_on: Option<String>,
     /// Where the program writes down what it does.
     pub record: Option<LiveRecord>,
     /// The key that ends what it does.
@@ -62,6 +64,7 @@ impl Backend {
             waiting: table.waiting.clone(),
             limited: table.limited.clone(),
             working: table.working.clone(),
+            go_on: table.go_on.clone(),
             record: table.record.as_ref().map(live_record),
             interrupt: table.interrupt.clone().unwrap_or_else(|| INTERRUPT.to_owned()),
             mints_id: table.id.as_deref() == Some("mint"),

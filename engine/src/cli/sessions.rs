@@ -140,6 +140,7 @@ pub(super) fn finish_kill(project_folder: &Path, links: &[String], layout: &Layo
         session::archive(layout, &meta)?;
     }
     fs::remove_file(&layout.conversation(&id))?;
+    fs::remove_file(&layout.wake(&id))?;
     forget(layout, &id);
     record(layout, &id, "archived", "ended by command");
     Ok(meta)
@@ -215,6 +216,7 @@ pub(super) fn undo_spawn(project_folder: &Path, links: &[String], layout: &Layou
         layout.launch(&id),
         layout.launch(&id).with_extension("prompt"),
         layout.conversation(&id),
+        layout.wake(&id),
         layout.run(&id),
         worktree::setup_log(layout, &id),
         layout.log(&id),

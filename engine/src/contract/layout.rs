@@ -75,6 +75,10 @@ impl Layout {
     pub fn version(&self, command: &str) -> PathBuf {
         self.data.join("versions").join(hash(Path::new(command)))
     }
+    /// When it was last woken.
+    pub fn wake(&self, id: &str) -> PathBuf {
+        self.launch(id).with_extension("wake")
+    }
     pub fn archive(&self) -> PathBuf {
         self.data.join("archive")
     }

@@ -21,6 +21,12 @@ pub enum Origin {
     Sent,
     /// The agent's first prompt, where its program is given that as a paste.
     Prompt,
+    /// The engine wakes it, as `wake` says.
+    Wake,
+    /// The engine tells it to go on, as it has stalled.
+    Nudge,
+    /// The engine tells it that its usage limit has ended.
+    GoOn,
 }
 
 /// What has become of a message.

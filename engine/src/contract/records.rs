@@ -47,6 +47,15 @@ pub struct Launch {
     /// Where its program itself writes down what it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<LiveRecord>,
+    /// One that is idle unasked or hangs for so long is nudged, then restarted; none: it is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_ms: Option<u64>,
+    /// It is woken when so much time has passed since it was last woken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_ms: Option<u64>,
+    /// What it is told when its usage limit has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go_on: Option<String>,
     /// One that works and prints nothing for so long hangs; 0: the default.
     #[serde(default)]
     pub silence_ms: u64,
@@ -197,6 +206,40 @@ pub struct Run {
     /// The version of the program that was started last; empty where it was not asked for or not told.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
+    /// The words on its screen that told of its last usage limit: they may stand there long after that has ended.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub limit_words: String,
+    /// When that was said to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_ends: Option<Timestamp>,
+    #[serde(default)]
+    pub stall: Stall,
+}
+
+/// What was done about an agent that does not go on by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stall {
+    /// The message that nudges it waits, or was read.
+    #[serde(default)]
+    pub nudge: Nudge,
+    #[serde(default)]
+    pub restarts: u32,
+    #[serde(default)]
+    pub owes: bool,
+    #[serde(default)]
+    pub at_once: bool,
+    #[serde(default)]
+    pub gave_up: bool,
+}
+
+/// How far a nudge has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nudge {
+    #[default]
+    None,
+    Sent,
+    Taken,
 }
 
 /// One line of `events.jsonl`: a transition, why, and on what evidence.

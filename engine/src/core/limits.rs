@@ -99,6 +99,9 @@ pub const LOOK_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// One that works and prints nothing for this long hangs: programs that work draw a moving sign of it, or at least a line now and then.
 pub const SILENCE: Duration = Duration::from_secs(600);
 
+/// A stalled agent is resumed so often before it is left alone: who was told thrice to go on and did not will not, and each try costs a turn.
+pub const STALL_RESTARTS_MAX: u32 = 3;
+
 /// A hook's word that an agent works is forgotten when nothing was printed for this long: who is interrupted calls no hook.
 pub const HOOK_QUIET: Duration = Duration::from_secs(120);
 

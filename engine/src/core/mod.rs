@@ -7,6 +7,7 @@ pub mod restart;
 pub mod schedule;
 pub mod screen;
 pub mod session;
+pub mod stall;
 pub mod storm;
 pub mod turns;
 pub mod version;

@@ -3,6 +3,7 @@
 use regex_lite::Regex;
 
 use super::activity::Doing;
+use super::limits::LAST_LINES;
 
 /// A backend's patterns, compiled; `^` and `$` are a line's ends.
 #[derive(Debug, Default)]
@@ -38,23 +39,42 @@ impl Patterns {
     }
 
     pub fn read(&self, screen: &str) -> Says {
-        let line = |at: std::ops::Range<usize>| {
-            let start = screen[..at.start].rfind('\n').map_or(0, |n| n + 1);
-            let end = screen[at.end..].find('\n').map_or(screen.len(), |n| at.end + n);
-            screen[start..end].lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or_default().to_owned()
-        };
         let waiting = self.waiting.as_ref().and_then(|p| p.captures(screen)).map(|found| match (found.name("what"), found.get(0)) {
             (Some(what), _) => what.as_str().trim().to_owned(),
-            (None, Some(all)) => line(all.range()),
+            (None, Some(all)) => line_at(screen, all.range()),
             (None, None) => String::new(),
         });
-        let limited = self.limited.as_ref().and_then(|p| p.captures_iter(screen).last()).map(|found| {
+        // What stands higher up is what it worked on.
+        let end = last_lines(screen, LAST_LINES);
+        let limited = self.limited.as_ref().and_then(|p| p.captures_iter(end).last()).map(|found| {
             let at = found.name("at").map(|at| at.as_str().trim().to_owned());
-            (found.get(0).map_or_else(String::new, |all| line(all.range())), at)
+            (found.get(0).map_or_else(String::new, |all| line_at(end, all.range())), at)
         });
         let is = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|p| p.is_match(screen));
         Says { waiting, limited, working: is(&self.working), ready: self.ready.as_ref().map(|p| p.is_match(screen)) }
     }
+}
+
+/// The line in which something was found; of several the first that is not empty.
+fn line_at(text: &str, at: std::ops::Range<usize>) -> String {
+    let start = text[..at.start].rfind('\n').map_or(0, |n| n + 1);
+    let end = text[at.end..].find('\n').map_or(text.len(), |n| at.end + n);
+    text[start..end].lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or_default().to_owned()
+}
+
+/// The end of a text, with so many lines that are not empty.
+pub fn last_lines(text: &str, lines: usize) -> &str {
+    let (mut start, mut left) = (text.len(), lines);
+    for line in text.split_inclusive('\n').rev() {
+        if !line.trim().is_empty() {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+        }
+        start -= line.len();
+    }
+    &text[start..]
 }
 
 impl Says {
@@ -69,6 +89,16 @@ impl Says {
         (self.ready == Some(true)).then_some(Doing::Idle)
     }
 }
+
+/// The time that the last lines of a screen promise by `WAITING-UNTIL: TIME`, in their words.
+pub fn promise(last_lines: &str) -> Option<&str> {
+    let (_, after) = last_lines.rsplit_once(PROMISE)?;
+    let words = after.lines().next()?.trim().trim_matches(['`', '*', '"']).trim_end_matches('.');
+    (!words.is_empty()).then_some(words)
+}
+
+/// What an agent ends its turn with when it waits for a time.
+pub const PROMISE: &str = "WAITING-UNTIL:";
 
 #[cfg(test)]
 mod tests {
@@ -89,16 +119,31 @@ mod tests {
             assert_eq!(says.doing(), doing, "{screen:?}");
             assert_eq!(says.limited, limited.map(|(line, at)| (line.to_owned(), Some(at.to_owned()))), "{screen:?}");
         }
+        let above = format!("limit: resets at 3pm\n{}> ", "line\n\n".repeat(20));
+        assert_eq!(patterns.read(&above).limited, None, "that is what it works on");
         let named = Patterns::new([None, Some(r"(?<what>Delete [^\n?]*)\?"), None, None]);
         assert_eq!(named.read("  Delete it all? [1]").doing(), waiting("Delete it all"));
         assert!(Patterns::new([None; 4]).is_empty() && Patterns::new([None; 4]).read("> ").doing().is_none());
+    }
+
+    #[test]
+    fn the_last_promise_counts() {
+        for (lines, expected) in [
+            ("WAITING-UNTIL: 15:30", Some("15:30")),
+            ("* WAITING-UNTIL: 1h\nmore\n**WAITING-UNTIL: 2h**\n> ", Some("2h")),
+            ("WAITING-UNTIL: 1h\nsay `WAITING-UNTIL: <time>` at the end", Some("<time>` at the end")),
+            ("WAITING-UNTIL:\n", None),
+            ("waiting until 3pm", None),
+        ] {
+            assert_eq!(promise(lines), expected, "{lines:?}");
+        }
     }
 
     proptest::proptest! {
         #[test]
         fn no_screen_makes_it_panic(screen in proptest::prelude::any::<String>()) {
             let patterns = Patterns::new([Some("."), Some("(?s)a.*b"), Some("$"), Some("(?<at>.)")]);
-            let _ = patterns.read(&screen).doing();
+            let _ = (patterns.read(&screen).doing(), promise(&screen));
         }
     }
 }

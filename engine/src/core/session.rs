@@ -94,6 +94,17 @@ pub enum Event {
         until: Duration,
         why: String,
     },
+    /// The living agent has hit its usage limit, and says so.
+    Reached {
+        until: Duration,
+        reason: String,
+    },
+    /// It works again, before its limit was said to end.
+    Freed,
+    /// It does not go on by itself: end it and resume it.
+    Stalled {
+        reason: String,
+    },
     /// The deadline has come.
     Wake,
 }
@@ -107,6 +118,8 @@ pub enum Action {
     Terminate,
     /// The same without asking.
     Kill,
+    /// The living agent's limit has ended: it may be told to go on.
+    GoOn,
     /// The state that others see has changed.
     Announce,
     /// The host's work is done.
@@ -135,6 +148,8 @@ pub struct Session {
     pub heal: bool,
     /// Between asking and killing.
     pub grace: Duration,
+    /// The living agent is at its usage limit until then, and left alone; why.
+    pub limit: Option<(Duration, String)>,
 }
 
 impl Session {
@@ -151,6 +166,7 @@ impl Session {
             policy,
             heal,
             grace,
+            limit: None,
         }
     }
 
@@ -174,7 +190,8 @@ impl Session {
         match &self.phase {
             Phase::Backoff { until, .. } | Phase::Limited { until, .. } => Some(*until),
             Phase::Ending { kill_at, .. } => *kill_at,
-            Phase::Down | Phase::Starting | Phase::Up { .. } | Phase::Failing { .. } | Phase::Exited { .. } => None,
+            Phase::Up { .. } => self.limit.as_ref().map(|(until, _)| *until),
+            Phase::Down | Phase::Starting | Phase::Failing { .. } | Phase::Exited { .. } => None,
         }
     }
 
@@ -269,6 +286,7 @@ impl Session {
                 Phase::Up { since } => {
                     let ran = now.saturating_sub(since);
                     self.learn(ran);
+                    let (reason, remedy) = self.with_limit(now, reason, remedy);
                     self.end(now, Then::Heal { reason, ran, remedy }, LEFTOVER_GRACE)
                 }
                 Phase::Down
@@ -294,11 +312,58 @@ impl Session {
                     vec![]
                 }
             },
+            Event::Reached { until, reason } => match self.phase {
+                Phase::Up { .. } if self.limit.is_none() => {
+                    self.limit = Some((until, reason));
+                    vec![Action::Announce]
+                }
+                Phase::Down
+                | Phase::Starting
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Limited { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
+            },
+            Event::Freed => match self.phase {
+                Phase::Up { .. } if self.limit.take().is_some() => vec![Action::Announce],
+                Phase::Down
+                | Phase::Starting
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Limited { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
+            },
+            Event::Stalled { reason } => match self.phase {
+                Phase::Up { since } if self.limit.is_none() => {
+                    let ran = now.saturating_sub(since);
+                    // However short it lived, it stood there and took input.
+                    self.learn(ran.max(CONVERSATION_AFTER));
+                    let mut actions = self.end(now, Then::Heal { reason, ran, remedy: Remedy::Again }, self.grace);
+                    actions.insert(0, Action::Announce);
+                    actions
+                }
+                Phase::Down
+                | Phase::Starting
+                | Phase::Up { .. }
+                | Phase::Backoff { .. }
+                | Phase::Limited { .. }
+                | Phase::Ending { .. }
+                | Phase::Failing { .. }
+                | Phase::Exited { .. } => vec![],
+            },
             Event::Stop => self.stop(now),
             Event::Restart => self.restart(now),
             Event::Slow { until, why } => self.slow(now, until, &why),
             Event::Wake => match &mut self.phase {
                 Phase::Backoff { until, .. } | Phase::Limited { until, .. } if *until <= now => self.end(now, Then::Start, LEFTOVER_GRACE),
+                Phase::Up { .. } if self.limit.as_ref().is_some_and(|(until, _)| *until <= now) => {
+                    self.limit = None;
+                    vec![Action::Announce, Action::GoOn]
+                }
                 Phase::Ending { kill_at, .. } if kill_at.is_some_and(|t| t <= now) => {
                     *kill_at = None;
                     vec![Action::Kill]
@@ -312,6 +377,14 @@ impl Session {
                 | Phase::Failing { .. }
                 | Phase::Exited { .. } => vec![],
             },
+        }
+    }
+
+    /// One that ends at its limit is not started before that ends.
+    fn with_limit(&self, now: Duration, reason: String, remedy: Remedy) -> (String, Remedy) {
+        match (&self.limit, remedy) {
+            (Some((until, why)), Remedy::Again | Remedy::Slower) if *until > now => (format!("{why}; {reason}"), Remedy::NotBefore(*until)),
+            (_, remedy) => (reason, remedy),
         }
     }
 
@@ -385,6 +458,7 @@ impl Session {
     }
 
     fn end(&mut self, now: Duration, then: Then, grace: Duration) -> Vec<Action> {
+        self.limit = None;
         self.phase = Phase::Ending { then, kill_at: Some(now + grace) };
         vec![Action::Terminate]
     }
@@ -528,6 +602,40 @@ mod tests {
         assert_eq!(session.clone().step(now, Event::Stop, 0.5), [Action::Terminate]);
         assert_eq!(session.step(now, Event::Restart, 0.5), [Action::Announce, Action::Terminate]);
         assert_eq!(session.step(now, Event::Clear, 0.5), [Action::Spawn]);
+    }
+
+    #[test]
+    fn a_living_one_at_its_limit_is_left_alone_until_then() {
+        let (now, until) = (Duration::from_secs(1000), Duration::from_secs(5000));
+        let reached = Event::Reached { until, reason: "resets at 3pm".into() };
+        let mut session = fresh();
+        assert_eq!(session.step(now, reached.clone(), 0.5), [], "nothing runs");
+        session.phase = Phase::Up { since: now };
+        assert_eq!(session.step(now, reached.clone(), 0.5), [Action::Announce]);
+        assert_eq!(session.next_deadline(), Some(until));
+        assert_eq!(session.step(now, Event::Stalled { reason: "idle".into() }, 0.5), []);
+        assert_eq!(session.step(until, Event::Wake, 0.5), [Action::Announce, Action::GoOn]);
+        assert_eq!(session.next_deadline(), None);
+        // It works again sooner; or it ends, and waits like any other.
+        assert_eq!(session.step(now, reached.clone(), 0.5), [Action::Announce]);
+        assert_eq!(session.step(now, Event::Freed, 0.5), [Action::Announce]);
+        assert_eq!(session.step(now, Event::Freed, 0.5), []);
+        assert_eq!(session.step(now, reached, 0.5), [Action::Announce]);
+        assert_eq!(session.step(now, Event::Died { reason: "x".into(), remedy: Remedy::Again }, 0.5), [Action::Terminate]);
+        assert_eq!(session.step(now, Event::Clear, 0.5), [Action::Announce]);
+        assert_eq!(session.phase, Phase::Limited { until, reason: "resets at 3pm; x".into() });
+    }
+
+    #[test]
+    fn one_that_stalls_is_ended_and_resumed() {
+        let now = Duration::from_secs(1000);
+        let mut session = Session { started: true, ..fresh() };
+        session.phase = Phase::Up { since: now - Duration::from_secs(60) };
+        let stalled = Event::Stalled { reason: "idle".into() };
+        assert_eq!(session.step(now, stalled.clone(), 0.5), [Action::Announce, Action::Terminate]);
+        assert_eq!(session.step(now, stalled, 0.5), [], "once");
+        assert_eq!(session.step(now, Event::Clear, 0.5), [Action::Spawn]);
+        assert!(session.resumes() && session.heals == 1);
     }
 
     #[test]

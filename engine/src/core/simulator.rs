@@ -230,7 +230,7 @@ impl World {
                 place.agents = 0;
                 session::Event::Clear
             }
-            session::Action::Announce => return,
+            session::Action::GoOn | session::Action::Announce => return,
             session::Action::Quit => {
                 place.host = None;
                 place.record = None;
@@ -251,7 +251,7 @@ impl World {
     fn fault(&mut self) {
         let names = self.names();
         let name = names[self.random.below(names.len() as u64) as usize].clone();
-        match self.random.below(9) {
+        match self.random.below(11) {
             0 | 1 => {
                 let place = self.places.get_mut(&name).unwrap();
                 if place.agents > 0 {
@@ -283,6 +283,19 @@ impl World {
             5 => {
                 let up = self.random.one_in(2);
                 self.command(&name, up);
+            }
+            9 => {
+                if let Some((host, _)) = self.places[&name].host {
+                    self.later(Due::Host(name, host, session::Event::Stalled { reason: "idle".into() }));
+                }
+            }
+            10 => {
+                let until = self.now + Duration::from_secs(self.random.below(4000));
+                let freed = self.random.one_in(3);
+                if let Some((host, _)) = self.places[&name].host {
+                    let event = if freed { session::Event::Freed } else { session::Event::Reached { until, reason: "limit".into() } };
+                    self.later(Due::Host(name, host, event));
+                }
             }
             7 => {
                 let until = self.now + Duration::from_secs(self.random.below(100));

@@ -36,7 +36,13 @@ pub struct Agent {
     pub trust: bool,
     pub restart: Restart,
     pub grace: Duration,
+    /// How long it may be idle unasked, or hang; none: not said.
+    pub stall: Option<Duration>,
+    pub wake: Option<Duration>,
 }
+
+/// How long an agent may be idle before that counts as stalled, where nothing is said: long enough for a person to answer, short against a night.
+const STALL_AFTER: Duration = Duration::from_secs(600);
 
 /// What is known about a session when its launch is written down.
 #[derive(Debug)]
@@ -146,7 +152,10 @@ impl Agent {
             limited: backend.limited.clone(),
             working: backend.working.clone(),
             record: backend.record.clone(),
-            silence_ms: 0,
+            stall_ms: (self.watch == Watch::HealAndStall).then(|| self.stall.unwrap_or(STALL_AFTER).as_millis() as u64),
+            wake_ms: self.wake.map(|wake| wake.as_millis() as u64),
+            go_on: backend.go_on.clone(),
+            silence_ms: self.stall.map_or(0, |stall| stall.as_millis() as u64),
             interrupt: backend.interrupt.clone(),
             folder: start.folder.into(),
             env,

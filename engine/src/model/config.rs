@@ -67,6 +67,9 @@ impl Config {
     }
 }
 
+/// An agent that is spoken to more often than this hears of nothing else, and no shorter idleness says anything.
+const REMINDED_MIN: Duration = Duration::from_secs(1);
+
 struct Reader<'a> {
     file: &'a Path,
     text: &'a str,
@@ -274,9 +277,15 @@ impl Reader<'_> {
         if let Some(watch) = table.watch.as_deref().filter(|w| !matches!(*w, "none" | "heal" | "heal+stall")) {
             self.find(&key("watch"), format!("unknown watch `{watch}`"), document::suggest(watch, ["none", "heal", "heal+stall"]));
         }
-        for (name, value) in [("wake", &table.wake), ("grace", &table.grace)] {
+        for (name, value) in [("wake", &table.wake), ("grace", &table.grace), ("stall", &table.stall)] {
             if let Some(value) = value.as_deref().filter(|v| duration::parse(v).is_none()) {
                 self.find(&key(name), format!("`{value}` is no duration"), "write it as \"500ms\", \"90s\", \"10m\" or \"1h\"");
+            }
+        }
+        for (name, value) in [("wake", &table.wake), ("stall", &table.stall)] {
+            if value.as_deref().and_then(duration::parse).is_some_and(|v| v < REMINDED_MIN) {
+                let message = format!("`{name}` is shorter than {} s", REMINDED_MIN.as_secs());
+                self.find(&key(name), message, format!("write {name} = \"10m\", or leave it out"));
             }
         }
         if let Some(RestartTable { backoff, window, .. }) = &table.restart {
@@ -357,6 +366,8 @@ impl Reader<'_> {
             trust: own.trust.or(defaults.trust).unwrap_or(false),
             restart: restart(own.restart.as_ref(), defaults.restart.as_ref()),
             grace: own.grace.as_ref().or(defaults.grace.as_ref()).and_then(|g| duration::parse(g)).unwrap_or(Duration::from_secs(5)),
+            stall: own.stall.as_ref().or(defaults.stall.as_ref()).and_then(|s| duration::parse(s)),
+            wake: own.wake.as_ref().or(defaults.wake.as_ref()).and_then(|w| duration::parse(w)),
             backend,
         })
     }

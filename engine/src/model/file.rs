@@ -64,6 +64,8 @@ pub struct AgentTable {
     pub trust: Option<bool>,
     /// When a dead one is started again.
     pub restart: Option<RestartTable>,
+    /// With `heal+stall`: how long it may be idle unasked, or hang, before something is done about it; and for all, after how long a silence one that works counts as hung. Default: `10m`.
+    pub stall: Option<String>,
     /// Wakes an idle agent after this long. Nothing else does.
     pub wake: Option<String>,
     /// How long it may take to end before it is killed. Default: `5s`.
@@ -117,6 +119,8 @@ pub struct BackendTable {
     pub limited: Option<String>,
     /// A pattern on the screen that says it works; it counts for more than `ready`, as many programs show their input line all the time.
     pub working: Option<String>,
+    /// What it is told when its usage limit has ended while it lives; without it nothing.
+    pub go_on: Option<String>,
     /// Where the program itself writes down what it does.
     pub record: Option<RecordTable>,
     /// A pattern among its last lines that says it ended because it wants a login.
@@ -180,6 +184,7 @@ impl BackendTable {
             waiting: own.waiting.or(base.waiting),
             limited: own.limited.or(base.limited),
             working: own.working.or(base.working),
+            go_on: own.go_on.or(base.go_on),
             record: own.record.or(base.record),
             auth: own.auth.or(base.auth),
             fatal: own.fatal.or(base.fatal),

@@ -78,12 +78,21 @@ pub(crate) fn put(layout: &Layout, session: &str, origin: Origin, text: &str) ->
 
 /// The agent's first prompt, unless it waits already.
 pub(crate) fn put_prompt(layout: &Layout, session: &str, text: &str) -> Result<()> {
-    for (id, standing) in waiting(layout, session)? {
-        if read(layout, session, id, standing).is_ok_and(|(head, _)| head.origin == Origin::Prompt) {
-            return Ok(());
-        }
+    if waits(layout, session, Origin::Prompt)? {
+        return Ok(());
     }
     put(layout, session, Origin::Prompt, text).map(drop)
+}
+
+/// Whether a message of that origin is not taken yet.
+pub(crate) fn waits(layout: &Layout, session: &str, origin: Origin) -> Result<bool> {
+    let is = |(id, standing)| read(layout, session, id, standing).is_ok_and(|(head, _)| head.origin == origin);
+    Ok(waiting(layout, session)?.into_iter().any(is))
+}
+
+/// Where a message that was taken came from; none where nothing is kept of it.
+pub(crate) fn origin(layout: &Layout, session: &str, id: u64) -> Option<Origin> {
+    read(layout, session, id, Standing::Taken).ok().map(|(head, _)| head.origin)
 }
 
 /// A message's head and text.

@@ -42,6 +42,9 @@ mod tests {
         let mut run = Run {
             activity: Default::default(),
             evidence: None,
+            limit_words: String::new(),
+            limit_ends: None,
+            stall: Default::default(),
             boot: clock::boot_id(),
             agent: None,
             state: State::Up,

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::project::{TWO, TestProject, kill, of};
+use crate::project::{Lines, TWO, TestProject, kill, of};
 
 /// An agent that does what it is ordered to: each line of the pipe `orders` is run by its shell.
 pub struct Puppet {
@@ -20,7 +21,7 @@ impl Puppet {
     pub fn new(agent: &str, backend: &str) -> Puppet {
         let project = TestProject::new(&format!(
             "[project]\nname = \"web\"\nsession_prefix = \"int\"\n[agent.lead]\nbackend = \"puppet\"\n{agent}\n[backend.puppet]\n\
-             start = [\"sh\", \"-c\", \"echo $$ >> starts; while :; do while IFS= read -r line; do eval \\\"$line\\\"; done < orders; done\"]\n{backend}\n"
+             start = [\"sh\", \"-c\", \"stty -echo; echo $$ >> starts; exec 3<&0; cat <&3 >> typed & while :; do while IFS= read -r line; do eval \\\"$line\\\"; done < orders; done\"]\n{backend}\n"
         ));
         let pipe = project.folder.join("orders");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -37,6 +38,23 @@ impl Puppet {
     /// The screen shows only this.
     pub fn draw(&mut self, text: &str) {
         self.order(&format!("printf '\\033[2J\\033[H{text}'"));
+    }
+
+    /// Waits for a line with these words in one of its files; how many lines have them then.
+    #[track_caller]
+    pub fn until_line(&self, file: &Path, words: &str) -> usize {
+        let mut tail = Command::new("tail");
+        tail.args(["-n", "+1", "-F"]).arg(file).stderr(Stdio::null());
+        Lines::of(tail).until(words);
+        std::fs::read_to_string(file).unwrap().lines().filter(|l| l.contains(words)).count()
+    }
+
+    pub fn typed(&self) -> PathBuf {
+        self.project.folder.join("typed")
+    }
+
+    pub fn events(&self) -> PathBuf {
+        self.project.data().join("events.jsonl")
     }
 
     #[track_caller]

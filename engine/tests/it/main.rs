@@ -24,6 +24,7 @@ mod runtime;
 mod service;
 mod sessions;
 mod show;
+mod stall;
 mod steps;
 mod storm;
 mod strangers;

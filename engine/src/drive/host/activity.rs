@@ -6,17 +6,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::death::clock_words;
 use super::{Host, millis};
 use crate::contract::records::{LiveRecord, Run};
-use crate::contract::status::{Activity, Evidence, Source};
+use crate::contract::status::{Activity, Evidence, Source, State};
 use crate::core::activity::{self as core, Doing, Event, Verdict};
-use crate::core::limits;
 use crate::core::screen::{Patterns, Says};
+use crate::core::{limits, session, when};
 use crate::os;
-use crate::os::clock::{monotonic, now};
+use crate::os::clock::{local_now, monotonic, now};
 use crate::os::fs;
 use crate::os::process::ProcessId;
 use crate::os::watch::Watch;
@@ -34,6 +35,9 @@ pub(super) struct Watched {
     /// Since when, and how much, the program has printed what was not looked at.
     unseen: Option<(Duration, usize)>,
     record: Option<RecordFile>,
+    /// What told of the last usage limit, in its words.
+    pub limit_words: String,
+    pub limit_ends: Option<Timestamp>,
     /// As others were told last.
     activity: Activity,
     evidence: Option<Evidence>,
@@ -53,6 +57,9 @@ struct RecordFile {
     last: String,
 }
 
+/// So long after the end of a limit the same words tell of the same one; no program is known whose limits come sooner again.
+const LIMIT_WORDS_STAND: SignedDuration = SignedDuration::from_hours(4);
+
 const RECORD_NAME: &str = "{pid}.json";
 
 impl Watched {
@@ -65,6 +72,8 @@ impl Watched {
             pause: limits::PAUSE,
             unseen: None,
             record: None,
+            limit_words: String::new(),
+            limit_ends: None,
             activity: Activity::Unknown,
             evidence: None,
             since: Duration::ZERO,
@@ -208,6 +217,7 @@ impl Host {
         self.watched.look_at = (!self.watched.patterns.is_empty()).then_some(time);
         self.read_record();
         self.look_whether_stopped();
+        self.stall_sees();
     }
 
     fn activity_prepare(&mut self) {
@@ -218,12 +228,15 @@ impl Host {
         let watched = &mut self.watched;
         (watched.patterns, watched.record) = (Patterns::new(patterns), record);
         (watched.look_at, watched.unseen, watched.pause) = (None, None, limits::PAUSE);
+        self.stall.set_after(launch.stall_ms.map(millis));
+        self.waker.prepare(&self.layout.wake(&self.id), launch.wake_ms);
         watched.machine.set_silence(if launch.silence_ms > 0 { millis(launch.silence_ms) } else { limits::SILENCE });
     }
 
     pub(super) fn activity_ended(&mut self) {
         (self.watched.look_at, self.watched.unseen, self.watched.record) = (None, None, None);
         self.activity_event(Event::Ended);
+        self.stall_ended();
     }
 
     pub(super) fn activity_printed(&mut self, bytes: usize) {
@@ -235,6 +248,17 @@ impl Host {
     /// It was given something to do.
     pub(super) fn activity_asked(&mut self) {
         self.activity_event(Event::Asked);
+        self.stall_asked();
+    }
+
+    /// The same, by the engine itself.
+    pub(super) fn activity_reminded(&mut self) {
+        self.activity_event(Event::Asked);
+    }
+
+    /// What it does, and since when.
+    pub(super) fn doing(&self) -> (Activity, Duration) {
+        (self.watched.activity, self.watched.since)
     }
 
     /// A hook of its program says this.
@@ -306,6 +330,7 @@ impl Host {
         });
         let before = self.watched.machine.verdict().clone();
         self.activity_event(Event::Says { source: core::Source::Screen, doing, at: time });
+        self.notice_limit(&says);
         let news = *self.watched.machine.verdict() != before;
         self.watched.pause = if news { limits::PAUSE } else { (self.watched.pause * 2).min(limits::LOOK_PAUSE_MAX) };
         says
@@ -328,6 +353,30 @@ impl Host {
         (self.watched.since, self.watched.activity, self.watched.evidence) = (machine.since(), activity, evidence.clone());
         let _ = store::run::write(&self.layout, &self.id, &self.run_record());
         self.clients.tell_activity(activity, evidence);
+        self.stall_sees();
+        if activity == Activity::Working && self.session.limit.is_some() {
+            self.events.push_back(session::Event::Freed);
+        }
+    }
+
+    /// A living program says that it is at its usage limit, in words that did not say so before.
+    fn notice_limit(&mut self, says: &Says) {
+        let Some((line, at)) = &says.limited else { return };
+        // What was said of a limit may stand there long after that has ended, and its `3pm` would be tomorrow's then.
+        let old = self.watched.limit_ends.is_some_and(|ends| now().duration_since(ends) < LIMIT_WORDS_STAND);
+        if says.working || self.state != State::Up || (old && *line == self.watched.limit_words) {
+            return;
+        }
+        let named = at.as_ref().and_then(|at| when::next(at, &local_now()));
+        let wait = named.map_or(limits::LIMIT_UNNAMED, |at| at.duration_since(now()).try_into().unwrap_or_default());
+        if wait.is_zero() {
+            return;
+        }
+        let wait = wait.min(limits::LIMIT_MAX);
+        (self.watched.limit_words, self.watched.limit_ends) = (line.clone(), now().checked_add(wait).ok());
+        let said = if named.is_some() { "" } else { "; it does not say until when" };
+        let reason = format!("at its usage limit: {}{said}; left alone until it ends {}", one_line(line), clock_words(wait));
+        self.events.push_back(session::Event::Reached { until: monotonic() + wait, reason });
     }
 }
 

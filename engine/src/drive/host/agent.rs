@@ -120,6 +120,7 @@ impl Host {
         self.spoke = false;
         self.mail_agent_started();
         self.activity_started();
+        self.stall_started();
         Ok(true)
     }
 

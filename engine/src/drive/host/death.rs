@@ -50,13 +50,16 @@ impl Host {
 
     /// When its usage limit ends, on the wall clock.
     pub(super) fn limited_until(&self) -> Option<Timestamp> {
-        let Phase::Limited { until, .. } = self.session.phase else { return None };
+        let until = match (&self.session.phase, &self.session.limit) {
+            (Phase::Limited { until, .. }, _) | (Phase::Up { .. }, Some((until, _))) => *until,
+            _ => return None,
+        };
         now().checked_add(until.saturating_sub(monotonic())).ok()
     }
 
     /// The same limit as a host before this one knew it.
     pub(super) fn still_limited(until: Timestamp, reason: String) -> Event {
-        Event::Limited { until: monotonic() + from_now(until), reason }
+        Event::Limited { until: on_the_monotonic_clock(until), reason }
     }
 }
 
@@ -71,11 +74,15 @@ fn compare(before: MemoryKills, after: MemoryKills) -> Memory {
     }
 }
 
+pub(super) fn on_the_monotonic_clock(at: Timestamp) -> Duration {
+    monotonic() + from_now(at)
+}
+
 fn from_now(until: Timestamp) -> Duration {
     until.duration_since(now()).try_into().unwrap_or_default()
 }
 
-fn clock_words(wait: Duration) -> String {
+pub(super) fn clock_words(wait: Duration) -> String {
     let here = local_now();
     let Ok(at) = here.checked_add(wait) else { return "later".into() };
     let form = if at.date() == here.date() { "at %H:%M" } else { "on %b %-d at %H:%M" };

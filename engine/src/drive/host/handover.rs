@@ -173,6 +173,8 @@ impl Host {
         }
         let mut host = Host::new(layout, id, record.launch, pty, recorder);
         let run = record.run;
+        host.session.limit = super::living_limit(&run);
+        host.recall_stall(&run);
         (host.state, host.since, host.reason, host.version) = (run.state, run.since, run.reason, run.version);
         host.session.phase = phase(record.phase);
         host.session.deaths = Deaths::from_record(run.deaths_ms.into_iter().map(Duration::from_millis));

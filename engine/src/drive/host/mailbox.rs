@@ -10,9 +10,9 @@ use rustix::termios::{LocalModes, tcgetattr};
 use super::Host;
 use super::deliver::{Delivery, clean};
 use crate::contract::control::FromHost;
-use crate::contract::mail::{Standing, Typing};
+use crate::contract::mail::{Origin, Standing, Typing};
 use crate::contract::status::State;
-use crate::core::limits;
+use crate::core::{limits, session};
 use crate::os::clock::monotonic;
 use crate::os::fs;
 use crate::store::mail;
@@ -209,7 +209,14 @@ impl Host {
     pub(super) fn mail_taken(&mut self, id: u64) {
         self.mail_turn(id, Standing::Taken);
         self.mailbox.pause = limits::PAUSE;
-        self.activity_asked();
+        match mail::origin(&self.layout, &self.id, id) {
+            Some(Origin::Nudge) => {
+                self.activity_reminded();
+                self.stall_nudged();
+            }
+            Some(Origin::Wake | Origin::GoOn) => self.activity_reminded(),
+            Some(Origin::Sent | Origin::Prompt) | None => self.activity_asked(),
+        }
     }
 
     fn mail_turn(&mut self, id: u64, to: Standing) {
@@ -375,7 +382,8 @@ impl Host {
         if let Some(words) = says.waiting {
             return Some(held(format!("{ASKS}: {words}")));
         }
-        if let Some((words, _)) = says.limited {
+        // It was noticed just now; what was said of a limit that has ended may stand there for long.
+        if let (Some((words, _)), Some(session::Event::Reached { .. })) = (says.limited, self.events.back()) {
             return Some(held(format!("it is at its limit: {words}")));
         }
         if says.ready == Some(false) {

@@ -12,8 +12,10 @@ mod deliver;
 pub(super) mod handover;
 mod mailbox;
 mod pane;
+mod stall;
 mod task;
 mod version;
+mod wake;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,6 +32,7 @@ use self::deliver::Deliveries;
 use self::handover::Upgrade;
 use self::mailbox::Mailbox;
 use self::pane::Pane;
+use self::wake::Waker;
 use super::{interest, jitter, millis, start, wait};
 use crate::contract::layout::Layout;
 use crate::contract::records::{Event as Record, Launch, Run};
@@ -38,6 +41,7 @@ use crate::core::cause::Remedy;
 use crate::core::limits;
 use crate::core::restart::{Deaths, Policy};
 use crate::core::session::{Action, Event, Phase, Session, Then};
+use crate::core::stall::{Slate, Stall};
 use crate::error::{Error, Result};
 use crate::os::cgroup::{MemoryKills, memory_kills};
 use crate::os::clock::{boot_id, monotonic, now};
@@ -76,6 +80,8 @@ struct Host {
     deliveries: Deliveries,
     mailbox: Mailbox,
     watched: Watched,
+    stall: Stall,
+    waker: Waker,
     /// Typed, and not yet taken by the terminal.
     input: VecDeque<u8>,
     state: State,
@@ -164,6 +170,7 @@ impl Host {
             session.started |= run.started;
             (host.state, host.since, host.reason) = (run.state, run.since, run.reason.clone());
             host.version = run.version.clone();
+            host.recall_stall(run);
         }
         let first = host.first_event(record.as_ref(), meta, adoptable)?;
         host.events.push_back(first);
@@ -190,6 +197,8 @@ impl Host {
             deliveries: Deliveries::default(),
             mailbox: Mailbox::new(crate::os::fs::exists(&layout.draft(id))),
             watched: Watched::new(),
+            stall: Stall::new(None, Slate::default()),
+            waker: Waker::default(),
             input: VecDeque::new(),
             state: State::Starting,
             since: now(),
@@ -225,6 +234,7 @@ impl Host {
         let alive = Lock::is_held(&self.layout.agent_lock(&self.id))?;
         self.scattered = alive || record.is_some();
         if alive && adoptable && self.adopt(record) {
+            self.session.limit = record.and_then(living_limit);
             return Ok(Event::Adopted);
         }
         if let Some(event) = self.first_of_task(alive) {
@@ -266,6 +276,8 @@ impl Host {
             self.deliveries.next_deadline(),
             self.mailbox.next_deadline(),
             self.watched.next_deadline(),
+            self.stall_due(),
+            self.wake_due(),
             self.look_again,
             self.pane.next_deadline(),
             self.asking.as_ref().and_then(version::Asking::next_deadline),
@@ -345,6 +357,9 @@ impl Host {
             self.deliver(time);
         }
         self.keep_activity(time);
+        // First: who is woken now has no reason to be told to go on.
+        self.wake_if_due();
+        self.keep_stall(time);
     }
 
     /// Works off the events; what they cause may bring more.
@@ -357,6 +372,7 @@ impl Host {
                     Action::Terminate => self.end_tree(false),
                     Action::Kill => self.end_tree(true),
                     Action::Announce => self.announce(),
+                    Action::GoOn => self.go_on(),
                     Action::Quit => self.quit = true,
                 }
             }
@@ -467,6 +483,9 @@ impl Host {
             activity,
             evidence,
             version: self.version.clone(),
+            limit_words: self.watched.limit_words.clone(),
+            limit_ends: self.watched.limit_ends,
+            stall: stall::record(&self.stall.slate),
         }
     }
 
@@ -486,12 +505,15 @@ impl Host {
                 self.log_event("not-started", reason, None);
                 self.note_task_not_started(reason, *permanent);
             }
+            Event::Stalled { reason } => self.log_event("stalled", reason, self.agent.as_ref().map(|a| a.id.pid)),
             Event::Start
             | Event::Stay { .. }
             | Event::Limited { .. }
             | Event::Slow { .. }
             | Event::Spawned
             | Event::Clear
+            | Event::Reached { .. }
+            | Event::Freed
             | Event::Stop
             | Event::Restart
             | Event::Wake => {}
@@ -500,7 +522,7 @@ impl Host {
 
     /// Tells everybody who wants to know, and the record, what state the session is in.
     fn announce(&mut self) {
-        let (state, reason) = seen(&self.session.phase);
+        let (state, reason) = seen(&self.session);
         if state != self.state || reason != self.reason {
             (self.state, self.since, self.reason) = (state, now(), reason);
             self.watch_awaited();
@@ -540,6 +562,12 @@ fn lived(run: &Run) -> Duration {
     now().duration_since(run.since).try_into().unwrap_or_default()
 }
 
+/// The limit at which a living agent stands.
+fn living_limit(run: &Run) -> Option<(Duration, String)> {
+    let until = run.until.filter(|_| run.state == State::Limited)?;
+    Some((death::on_the_monotonic_clock(until), run.reason.clone()))
+}
+
 fn policy(launch: &Launch) -> Policy {
     Policy {
         backoff_min: millis(launch.restart.backoff_min_ms),
@@ -550,8 +578,11 @@ fn policy(launch: &Launch) -> Policy {
 }
 
 /// A phase as others see it, with its reason in words.
-fn seen(phase: &Phase) -> (State, String) {
-    match phase {
+fn seen(session: &Session) -> (State, String) {
+    if let (Phase::Up { .. }, Some((_, reason))) = (&session.phase, &session.limit) {
+        return (State::Limited, reason.clone());
+    }
+    match &session.phase {
         Phase::Down => (State::Down, String::new()),
         Phase::Starting => (State::Starting, String::new()),
         Phase::Up { .. } => (State::Up, String::new()),
