@@ -65,6 +65,7 @@ pub(super) fn launch(project: &Project, meta: &mut Meta, command: &str) -> Resul
     (meta.wanted, meta.status, meta.reason) = (Wanted::Up, String::new(), String::new());
     {
         let _lock = changing(layout, command)?;
+        store::notify::write(project)?.iter().for_each(|wrong| out::warn(wrong));
         store::write(layout, &[launch], std::slice::from_ref(meta))?;
         store::run::pardon(layout, &meta.session)?;
     }

@@ -104,6 +104,7 @@ pub(super) fn bring(
     }
     let asked = clock::now();
     store::version::learn(layout, &new_launches);
+    store::notify::write(&project)?.iter().for_each(|wrong| out::warn(wrong));
     store::write(layout, &new_launches, &new_metas)?;
     sessions.iter().try_for_each(|m| store::run::pardon(layout, &m.session))?;
     let mut settled = vec![];

@@ -170,6 +170,14 @@ impl Layout {
     pub fn tasks_stopped(&self) -> PathBuf {
         self.tasks().join("stopped")
     }
+    /// Whom the watchdog tells of what: [`super::notify::Notify`] as JSON.
+    pub fn notify(&self) -> PathBuf {
+        self.data.join("notify.json")
+    }
+    /// What it has told: [`super::notify::Told`] as JSON.
+    pub fn told(&self) -> PathBuf {
+        self.data.join("told.json")
+    }
     /// Taken by a command that changes this project's sessions.
     pub fn command_lock(&self) -> PathBuf {
         self.runtime.join("command.lock")

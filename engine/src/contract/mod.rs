@@ -7,6 +7,7 @@ pub mod handover;
 pub mod layout;
 pub mod mail;
 pub mod manifest;
+pub mod notify;
 pub mod records;
 pub mod status;
 pub mod task;

@@ -102,6 +102,15 @@ pub const SILENCE: Duration = Duration::from_secs(600);
 /// A stalled agent is resumed so often before it is left alone: who was told thrice to go on and did not will not, and each try costs a turn.
 pub const STALL_RESTARTS_MAX: u32 = 3;
 
+/// What happens to several sessions within this is told as one event.
+pub const NOTICE_SETTLE: Duration = Duration::from_millis(500);
+
+/// A command that tells people, or a webhook, is ended after this: what takes longer helps nobody.
+pub const NOTICE_LIMIT: Duration = Duration::from_secs(10);
+
+/// More notices than this waiting: the oldest are dropped.
+pub const NOTICES_MAX: usize = 1000;
+
 /// A hook's word that an agent works is forgotten when nothing was printed for this long: who is interrupted calls no hook.
 pub const HOOK_QUIET: Duration = Duration::from_secs(120);
 

@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod cause;
 pub mod limits;
+pub mod notices;
 pub mod restart;
 pub mod schedule;
 pub mod screen;

@@ -6,6 +6,7 @@ mod boot;
 mod clerk;
 mod evidence;
 pub(super) mod handover;
+mod notices;
 mod orders;
 mod storm;
 mod tasks;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use rustix::event::PollFlags;
 
 use self::handover::Upgrade;
+use self::notices::Teller;
 use super::{interest, jitter, start, wait};
 use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
 use crate::contract::layout::Layout;
@@ -80,6 +82,7 @@ struct Watchdog {
     /// What hosts are to be told of it.
     slowed: Vec<(String, ToHost)>,
     tasks: tasks::Tasks,
+    teller: Teller,
 }
 
 /// The watchdog's whole life. Descriptor 3 is its lock, 4 its listening socket.
@@ -109,6 +112,7 @@ impl Watchdog {
         // Its hosts come of this process and need not find out again where that is counted.
         crate::os::cgroup::memory_kills();
         let project = layout.instance.strip_prefix(&format!("{}-", layout.hash)).unwrap_or(&layout.instance).to_owned();
+        let teller = Teller::new(store::notify::told(&layout));
         Watchdog {
             layout,
             project,
@@ -125,6 +129,7 @@ impl Watchdog {
             storm: Storm::default(),
             slowed: vec![],
             tasks: tasks::Tasks::new(),
+            teller,
         }
     }
 
@@ -140,7 +145,7 @@ impl Watchdog {
     }
 
     fn is_idle(&self) -> bool {
-        self.watch.is_idle() && !self.tasks.is_alive() && self.clients.iter().all(|c| c.subscribed)
+        self.watch.is_idle() && !self.tasks.is_alive() && self.teller.is_idle() && self.clients.iter().all(|c| c.subscribed)
     }
 
     /// Takes the socket away. False: somebody has added a task meanwhile, and counts on this watchdog.
@@ -164,13 +169,17 @@ impl Watchdog {
         asked.extend(links.iter().filter_map(|s| self.links[s].stream.as_ref()).map(interest));
         asked.extend(self.clients.iter().map(|c| interest(&c.stream)));
         asked.extend(self.upgrade.iter().filter_map(Upgrade::fd).map(|fd| (fd, PollFlags::IN)));
+        asked.extend(self.teller.fd().map(|fd| (fd, PollFlags::IN)));
         let before_tasks = asked.len();
         asked.extend(self.tasks.fds().into_iter().map(|fd| (fd, PollFlags::IN)));
         let due = self.upgrade.as_ref().map(Upgrade::deadline);
         let turns = self.turns.as_ref().and_then(Turns::next_deadline);
         let ready = wait(
             &asked,
-            [self.watch.next_deadline(), due, turns, self.storm.next_deadline(), self.tasks.next_deadline()].into_iter().flatten().min(),
+            [self.watch.next_deadline(), due, turns, self.storm.next_deadline(), self.tasks.next_deadline(), self.teller.next_deadline()]
+                .into_iter()
+                .flatten()
+                .min(),
         )?;
         drop(asked);
 
@@ -200,6 +209,7 @@ impl Watchdog {
         }
         self.take_turns();
         self.look_at_storm();
+        self.tell_people();
         self.work();
         self.tell();
         let anybody = !self.clients.is_empty() || !self.watch.is_idle() || self.tasks.is_alive();
@@ -382,6 +392,7 @@ impl Watchdog {
             link.status = status;
         }
         self.changed = true;
+        self.notice(session);
         self.has_rested(session);
         self.step(session, Event::HostUp);
     }
@@ -392,6 +403,7 @@ impl Watchdog {
             (link.status.activity, link.status.evidence) = (activity, evidence);
             self.changed = true;
         }
+        self.notice(session);
     }
 
     /// A verdict that only the operator may reverse outlives every process: it is written down.
@@ -491,6 +503,7 @@ impl Watchdog {
             if !self.watch.is_wanted(session) && *self.watch.host(session) == Host::Absent && !self.has_leftovers(session) {
                 self.links.remove(session);
                 self.spawned.remove(session);
+                self.teller.forget(session);
                 self.changed = true;
             }
         }

@@ -9,6 +9,7 @@ use super::file::{AgentTable, BackendTable, File, RestartTable, WorktreeTable};
 use super::tasks::Tasks;
 use super::{duration, name, template};
 use crate::backend::{self, Backend};
+use crate::contract::notify::Notify;
 use crate::contract::records::Restart;
 use crate::document;
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ pub struct Config {
     pub worktree: WorktreeTable,
     /// How the task queue runs.
     pub tasks: Tasks,
+    /// Whom the watchdog tells.
+    pub notify: Option<Notify>,
     /// Where people look at the terminals.
     pub runtime: Runtime,
 }
@@ -105,6 +108,7 @@ impl Reader<'_> {
         };
         let backends = self.backends(&table.backend);
         let tasks = self.tasks(table);
+        let notify = self.notify(table);
         self.worktree(table);
         self.keys_of(&table.defaults, &["defaults"]);
         let agents = document::names_in_order(self.text, "agent")
@@ -122,6 +126,7 @@ impl Reader<'_> {
             default_branch: table.project.default_branch.clone(),
             worktree: table.worktree.clone(),
             tasks,
+            notify,
             runtime,
         }
     }
@@ -245,6 +250,15 @@ impl Reader<'_> {
         if let Some(branch) = table.project.default_branch.as_ref().filter(|b| !name::is_branch(b)) {
             self.find(&["project", "default_branch"], format!("{branch:?} is no branch that git would take"), "write a branch's name");
         }
+    }
+
+    fn notify(&mut self, table: &File) -> Option<Notify> {
+        let mut findings = vec![];
+        let notify = super::notify::of(&table.notify, &mut findings);
+        for (keys, message, hint) in findings {
+            self.find(&keys.iter().map(String::as_str).collect::<Vec<_>>(), message, hint);
+        }
+        notify
     }
 
     fn tasks(&mut self, table: &File) -> Tasks {

@@ -27,6 +27,20 @@ pub struct File {
     /// The task queue.
     #[serde(default)]
     pub tasks: TasksTable,
+    /// Who is told when an agent waits, fails, is at its limit or has ended.
+    #[serde(default)]
+    pub notify: NotifyTable,
+}
+
+/// Who is told when an agent waits for a person, is given up on, is at its usage limit or has ended; each time once.
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+pub struct NotifyTable {
+    /// A command, argv; it is given what happened as JSON on standard input, in the project's folder, for ten seconds at most.
+    pub command: Option<Vec<String>>,
+    /// A URL that the same is posted to, by curl: https, or http on this machine; `$NAME` is looked up when agents are started.
+    pub webhook: Option<String>,
+    /// Which: `waiting`, `failing`, `limited`, `done`, `storm`. Default: all.
+    pub on: Option<Vec<String>>,
 }
 
 /// The project itself.

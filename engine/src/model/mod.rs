@@ -5,8 +5,11 @@ pub(crate) mod config;
 pub(crate) mod duration;
 pub(crate) mod file;
 pub(crate) mod name;
+mod notify;
 pub(crate) mod tasks;
 pub(crate) mod template;
 
 pub(crate) use agent::{Agent, Start};
 pub(crate) use config::{Config, Runtime};
+
+pub(crate) use notify::is_url;

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod append;
+pub mod aside;
 pub mod beside;
 pub mod cgroup;
 pub mod clock;

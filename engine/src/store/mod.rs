@@ -10,6 +10,7 @@ pub(crate) mod launch;
 pub(crate) mod mail;
 pub(crate) mod meta;
 pub(crate) mod moved;
+pub(crate) mod notify;
 pub(crate) mod project;
 pub(crate) mod prompt;
 pub(crate) mod run;

@@ -19,6 +19,13 @@ pub struct Puppet {
 impl Puppet {
     /// With these further keys of its agent and of its backend.
     pub fn new(agent: &str, backend: &str) -> Puppet {
+        let puppet = Puppet::stopped(agent, backend);
+        puppet.project.run(&["up"]).ok();
+        puppet
+    }
+
+    /// The same, not started yet.
+    pub fn stopped(agent: &str, backend: &str) -> Puppet {
         let project = TestProject::new(&format!(
             "[project]\nname = \"web\"\nsession_prefix = \"int\"\n[agent.lead]\nbackend = \"puppet\"\n{agent}\n[backend.puppet]\n\
              start = [\"sh\", \"-c\", \"stty -echo; echo $$ >> starts; exec 3<&0; cat <&3 >> typed & while :; do while IFS= read -r line; do eval \\\"$line\\\"; done < orders; done\"]\n{backend}\n"
@@ -27,7 +34,6 @@ impl Puppet {
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         // Open for both, so that neither end waits for the other.
         let orders = File::options().read(true).write(true).open(&pipe).unwrap();
-        project.run(&["up"]).ok();
         Puppet { project, orders }
     }
 

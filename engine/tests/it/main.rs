@@ -18,6 +18,7 @@ mod lock;
 mod mail;
 mod model_server;
 mod moved;
+mod notify;
 mod programs;
 mod project;
 mod runtime;

@@ -120,6 +120,8 @@ impl Watchdog {
         match self.ask_hosts() {
             None => {}
             Some(Err(reason)) => self.end_upgrade(Err(reason)),
+            // Whoever is being told is our child; its end is a moment away.
+            Some(Ok(())) if !self.teller.is_idle() => {}
             Some(Ok(())) => {
                 let reason = self.become_program(lock, listener);
                 self.end_upgrade(Err(format!("the hosts were replaced, the watchdog was not: {reason}")));

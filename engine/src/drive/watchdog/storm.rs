@@ -22,7 +22,9 @@ impl Watchdog {
         let Some(order) = self.storm.died_again(now, session, wanted) else { return };
         let why = format!("many sessions die at the same time, so all of them wait ({} of {wanted})", self.storm.sessions().count());
         if order.begins {
-            self.log("storm", "", &self.describe_storm(session, status));
+            let why = self.describe_storm(session, status);
+            self.log("storm", "", &why);
+            self.notice_storm(&why);
         }
         for (session, until) in order.wait {
             let wait_ms = until.saturating_sub(now).as_millis() as u64;
