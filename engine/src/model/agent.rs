@@ -96,6 +96,8 @@ impl Agent {
         let launch = self.launch(launch);
         // Nobody resumes it, and its program has no dialog that anybody waits for.
         let once = Launch { start: start.argv.clone(), resume: start.argv, named: false, find: None, paste: None, heal: false, ..launch };
+        // It has one thing to do, and nobody speaks to it.
+        let once = Launch { stall_ms: None, wake_ms: None, go_on: None, ..once };
         // The command that verifies is none of its program's.
         let version = once.version.clone().filter(|_| start.task.step == Step::Work);
         Launch { task: Some(start.task), version, ..once }
