@@ -190,10 +190,6 @@ impl Layout {
     pub fn tmux_config(&self) -> PathBuf {
         self.runtime.join("tmux.conf")
     }
-    /// The engine's program, by the name under which it is the engine: for what tmux runs.
-    pub fn program_link(&self) -> PathBuf {
-        self.runtime.join("agents")
-    }
     /// The session's name in tmux: `{hash}-{prefix}-{n}`. A dot, which means something else there, becomes a plus, which no id has.
     pub fn tmux_name(&self, id: &str) -> String {
         format!("{}-{}", self.hash, id.replace('.', "+"))

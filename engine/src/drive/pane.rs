@@ -190,7 +190,8 @@ impl Maker<'_> {
         // The file may be gone by now; what a living process runs can still be started.
         let host = self.host.peer_pid().unwrap_or(std::process::id() as i32);
         let own = process::own_path().filter(|p| fs::exists(p)).unwrap_or_else(|| PathBuf::from(format!("/proc/{host}/exe")));
-        let link = self.layout.program_link();
+        let link = self.layout.program();
+        fs::create_dir(link.parent().unwrap_or(&link), 0o700)?;
         fs::relink(&own, &link)?;
         Ok(link)
     }

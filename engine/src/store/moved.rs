@@ -13,6 +13,7 @@ use super::worktree::Repository;
 use super::{events, instance, launch};
 use crate::contract::layout::Layout;
 use crate::contract::records::{Event, Launch};
+use crate::contract::task::Place;
 use crate::error::{Error, Result};
 use crate::os::lock::Lock;
 use crate::os::{clock, env, fs};
@@ -181,9 +182,9 @@ fn lifeless(layout: &Layout, folder: &Path) -> Result<Vec<Lock>> {
 
 /// Refuses where there is anything that could be missed.
 fn is_unused(layout: &Layout) -> Result<()> {
-    let kept =
-        [layout.sessions(), layout.archive(), layout.worktrees(), layout.mail("any").parent().map(PathBuf::from).unwrap_or_default()];
-    for folder in kept {
+    let mail = layout.mail("any").parent().map(PathBuf::from).unwrap_or_default();
+    let tasks = Place::ALL.into_iter().map(|place| layout.task_place(place));
+    for folder in [layout.sessions(), layout.archive(), layout.worktrees(), mail].into_iter().chain(tasks) {
         if let Some(name) = fs::list(&folder)?.into_iter().find(|name| !name.starts_with('.')) {
             return Err(Error::failed(format!("this checkout has sessions of its own by now: {}", folder.join(name).display()))
                 .hint(format!("if they can be missed: `agents kill` them, move {} away, then run this again", layout.data.display())));
