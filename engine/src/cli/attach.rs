@@ -2,7 +2,7 @@
 
 use super::place::Place;
 use super::tmux::{self, Seen};
-use super::{Context, look, out};
+use super::{Context, look, out, task};
 use crate::contract::status::State;
 use crate::error::{Error, Result};
 use crate::term::client::{self, DetachKey, Detached};
@@ -24,7 +24,10 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let place = Place::find(context)?;
     let session = match &args.name {
-        Some(name) => place.session(name)?.session,
+        Some(name) => match task::session(&place, name)? {
+            Some(task) => task,
+            None => place.session(name)?.session,
+        },
         None => only(&place)?,
     };
     if let Some(name) = tmux::name_of(&place.layout, &session) {

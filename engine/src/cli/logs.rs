@@ -28,22 +28,48 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let place = Place::find(context)?;
     let meta = place.session(&args.name)?;
-    let (older, newer) = parts(&place.layout, &meta.session)?;
-    if older.is_empty() && newer.is_empty() && !args.follow {
+    if !args.follow && !exists(&place.layout, &meta.session) {
         return Err(Error::failed(format!("session {} has written nothing yet", meta.session)));
     }
-    if args.raw {
+    let shown = Shown { follow: args.follow, lines: args.lines, raw: args.raw };
+    print_log(&place.layout, &meta.session, &shown, None)
+}
+
+/// How a log is printed.
+pub(super) struct Shown {
+    pub follow: bool,
+    pub lines: Option<usize>,
+    pub raw: bool,
+}
+
+/// What ends the following of a log: folders in which that shows, and whether it is so.
+pub(super) type Over<'a> = (&'a [std::path::PathBuf], &'a dyn Fn() -> bool);
+
+/// Whether anything was written.
+pub(super) fn exists(layout: &Layout, session: &str) -> bool {
+    let log = layout.log(session);
+    [&log.with_extension("log.1"), &log].into_iter().any(|path| fs::len_bytes(path).unwrap_or(0) > 0)
+}
+
+/// Prints a session's log, and what is added to it.
+pub(super) fn print_log(layout: &Layout, session: &str, shown: &Shown, over: Option<Over<'_>>) -> Result<()> {
+    let (older, newer) = parts(layout, session)?;
+    if shown.raw {
         out::raw(&older);
         out::raw(&newer);
-        return if args.follow { follow(&place.layout, &meta.session, newer.len(), out::raw) } else { Ok(()) };
+        return if shown.follow { follow(layout, session, newer.len(), over, out::raw) } else { Ok(()) };
     }
     let mut transcript = Transcript::default();
     let mut text = transcript.add(&older) + &transcript.add(&newer);
-    if !args.follow {
+    if !shown.follow {
         text.push_str(&transcript.rest());
     }
-    print(last_lines(&text, args.lines.unwrap_or(usize::MAX)));
-    if args.follow { follow(&place.layout, &meta.session, newer.len(), |bytes| print(&transcript.add(bytes))) } else { Ok(()) }
+    print(last_lines(&text, shown.lines.unwrap_or(usize::MAX)));
+    if shown.follow {
+        follow(layout, session, newer.len(), over, |bytes| print(&transcript.add(bytes)))?;
+        print(&transcript.rest());
+    }
+    Ok(())
 }
 
 fn print(lines: &str) {
@@ -52,10 +78,25 @@ fn print(lines: &str) {
     }
 }
 
-fn follow(layout: &Layout, session: &str, from: usize, mut show: impl FnMut(&[u8])) -> Result<()> {
+fn follow(layout: &Layout, session: &str, from: usize, over: Option<Over<'_>>, mut show: impl FnMut(&[u8])) -> Result<()> {
     let mut follow = Follow::from(&layout.log(session), from as u64)?;
+    let Some((folders, over)) = over else {
+        loop {
+            show(&follow.more()?);
+        }
+    };
+    folders.iter().try_for_each(|folder| follow.also(folder))?;
     loop {
-        show(&follow.more()?);
+        // Asked before reading: what was written before the end is read.
+        let ended = over();
+        let bytes = follow.now()?;
+        if !bytes.is_empty() {
+            show(&bytes);
+        } else if ended {
+            return Ok(());
+        } else {
+            follow.wait()?;
+        }
     }
 }
 

@@ -32,6 +32,7 @@ pub mod service;
 mod sessions;
 mod spawn;
 mod status;
+mod task;
 mod tmux;
 mod transcript;
 mod up;
@@ -83,6 +84,9 @@ enum Verb {
     Kill(kill::Args),
     Restore(restore::Args),
     Clean(clean::Args),
+    Task(task::Args),
+    Done(task::sentinel::DoneArgs),
+    Fail(task::sentinel::FailArgs),
     Check(check::Args),
     Info(info::Args),
     Service(service::Args),
@@ -188,6 +192,9 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Kill(args) => kill::run(&context, &args),
         Verb::Restore(args) => restore::run(&context, &args),
         Verb::Clean(args) => clean::run(&context, &args),
+        Verb::Task(args) => task::run(&context, &args),
+        Verb::Done(args) => task::sentinel::done(&args),
+        Verb::Fail(args) => task::sentinel::fail(&args),
         Verb::Check(args) => check::run(&context, &args),
         Verb::Info(args) => info::run(&context, &args),
         Verb::Service(args) => service::run(&context, &args),

@@ -276,6 +276,14 @@ pub fn say(text: impl Into<Text>) {
     }
 }
 
+/// The state of what goes on, on stderr, in place of the one before; an empty one takes it away. Only where a person looks on.
+pub fn progress(text: &str) {
+    if is_interactive() {
+        let line = clean(text).replace('\n', " ");
+        let _ = write!(io::stderr().lock(), "\r{line}\x1b[K");
+    }
+}
+
 /// Something odd that does not stop the work: `warning: …` on stderr.
 pub fn warn(text: &str) {
     let line = Text::of(Tone::Warn, "warning: ").and(Tone::Plain, text).render(stderr_colour());

@@ -58,7 +58,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let project = Project::find(&context.folder)?;
     sessions::mind_moved(&project)?;
     instance::prepare(&project)?;
-    let agent = chosen(&project, args.agent.as_deref())?;
+    let agent = chosen(&project, args.agent.as_deref(), |name| format!("agents spawn --agent {name}"))?;
     let prompt = text(args.prompt.as_deref())?;
     if let Some(name) = &args.name {
         check_name(&project, name)?;
@@ -117,7 +117,7 @@ pub(super) fn text(argument: Option<&str>) -> Result<Option<String>> {
 }
 
 /// The agent that is named, or the only one.
-fn chosen<'a>(project: &'a Project, named: Option<&str>) -> Result<&'a Agent> {
+pub(super) fn chosen<'a>(project: &'a Project, named: Option<&str>, how: impl Fn(&str) -> String) -> Result<&'a Agent> {
     let names = || project.config.agents.iter().map(|a| a.name.as_str());
     match (named, project.config.agents.as_slice()) {
         (Some(name), _) => project.agent(name).ok_or_else(|| super::place::unknown(name, names())),
@@ -125,7 +125,7 @@ fn chosen<'a>(project: &'a Project, named: Option<&str>) -> Result<&'a Agent> {
         (None, []) => Err(Error::failed(format!("{CONFIG_FILE} declares no agent")).hint("add [agent.NAME]")),
         (None, [first, ..]) => {
             let all: Vec<&str> = names().collect();
-            Err(Error::usage(format!("which agent? Declared are: {}", all.join(", "))).hint(format!("agents spawn --agent {}", first.name)))
+            Err(Error::usage(format!("which agent? Declared are: {}", all.join(", "))).hint(how(&first.name)))
         }
     }
 }
@@ -149,7 +149,7 @@ fn check_name(project: &Project, name: &str) -> Result<()> {
 }
 
 /// The session that calls this command, if one of this project does.
-fn caller(project: &Project) -> String {
+pub(super) fn caller(project: &Project) -> String {
     let ours = env::get(env::AGENTS_DATA_DIR).is_some_and(|d| d == *project.layout.data.as_os_str());
     env::text(env::AGENTS_SESSION).filter(|id| ours && is_name(id)).unwrap_or_else(|| OPERATOR.into())
 }

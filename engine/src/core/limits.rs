@@ -178,3 +178,21 @@ pub const TASK_TROUBLE_PAUSE: Duration = Duration::from_secs(5);
 
 /// So many moves of tasks are made durable together: each of them waits for all.
 pub const TASK_MOVES_AT_ONCE: usize = 64;
+
+/// A prompt of more bytes is a file in the project, which a prompt can name; every look at the queue reads it.
+pub const TASK_PROMPT_BYTES_MAX: usize = 8 << 20;
+
+/// A file of more bytes is no list of tasks that somebody wrote.
+pub const TASK_FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// So many tasks are added from one file: they are all in memory while they are checked.
+pub const TASKS_AT_ONCE_MAX: usize = 10_000;
+
+/// An attempt that may take longer than a year has no limit at all.
+pub const TASK_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 86_400);
+
+/// The archive is begun anew at this length and the part before it kept: so much is remembered at least.
+pub const TASK_ARCHIVE_BYTES: u64 = 64 << 20;
+
+/// So many tasks go to the archive with one sync.
+pub const TASKS_ARCHIVED_AT_ONCE: usize = 500;

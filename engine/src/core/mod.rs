@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod cause;
+pub mod graph;
 pub mod limits;
 pub mod notices;
 pub mod restart;

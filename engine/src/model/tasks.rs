@@ -1,5 +1,4 @@
 //! What a project says about its task queue.
-#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -177,22 +177,44 @@ impl Follow {
         now.is_some() && now != self.file.as_ref().and_then(|f| f.metadata().ok()).map(key)
     }
 
+    /// Wakes [`Follow::wait`] also by changes in this folder.
+    pub fn also(&self, folder: &Path) -> io::Result<()> {
+        self.changes.also(folder)
+    }
+
+    /// Waits until something has changed in its folder or in one of the others.
+    pub fn wait(&mut self) -> io::Result<()> {
+        self.changes.wait_any()
+    }
+
+    /// What there is more by now; nothing, if nothing is.
+    pub fn now(&mut self) -> io::Result<Vec<u8>> {
+        let (bytes, replaced) = self.read()?;
+        if bytes.is_empty() && replaced { Ok(self.read()?.0) } else { Ok(bytes) }
+    }
+
+    /// Reads on; whether the file was replaced, and so is the new one from now on.
+    fn read(&mut self) -> io::Result<(Vec<u8>, bool)> {
+        // Asked before reading: what comes in between is read now, or the next time.
+        let replaced = self.is_replaced();
+        let mut bytes = vec![];
+        if let Some(file) = &mut self.file {
+            let shrunk = file.metadata().is_ok_and(|m| file.stream_position().is_ok_and(|p| p > m.len()));
+            if shrunk {
+                file.seek(SeekFrom::Start(0)).map_err(|e| at(&self.path, e))?;
+            }
+            file.read_to_end(&mut bytes).map_err(|e| at(&self.path, e))?;
+        }
+        if replaced {
+            self.reopen()?;
+        }
+        Ok((bytes, replaced))
+    }
+
     /// Waits until there is more, and returns it.
     pub fn more(&mut self) -> io::Result<Vec<u8>> {
         loop {
-            // Asked before reading: what comes in between is read now, or the next time.
-            let replaced = self.is_replaced();
-            let mut bytes = vec![];
-            if let Some(file) = &mut self.file {
-                let shrunk = file.metadata().is_ok_and(|m| file.stream_position().is_ok_and(|p| p > m.len()));
-                if shrunk {
-                    file.seek(SeekFrom::Start(0)).map_err(|e| at(&self.path, e))?;
-                }
-                file.read_to_end(&mut bytes).map_err(|e| at(&self.path, e))?;
-            }
-            if replaced {
-                self.reopen()?;
-            }
+            let (bytes, replaced) = self.read()?;
             if !bytes.is_empty() {
                 return Ok(bytes);
             }

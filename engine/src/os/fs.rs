@@ -184,6 +184,15 @@ pub fn read_head(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
+/// How long a file is; an absent one has no bytes.
+pub fn len_bytes(path: &Path) -> io::Result<u64> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(at(path, e)),
+    }
+}
+
 /// What stands at a path, links not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {

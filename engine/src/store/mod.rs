@@ -16,8 +16,6 @@ pub(crate) mod prompt;
 pub(crate) mod run;
 pub(crate) mod session;
 pub(crate) mod version;
-// What the commands use comes with them.
-#[allow(dead_code, unused_imports)]
 pub(crate) mod tasks;
 pub(crate) mod worktree;
 
