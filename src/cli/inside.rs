@@ -51,10 +51,7 @@ pub fn become_engine(target: &str, verb: &str, rest: &[String], ctx: &Context) -
     let registry = ctx.registry()?;
     let target = Target::parse(target);
     let project = named(&registry, &target.project)?;
-    let folder = folder(project)?;
-    trust::check(&registry, project, folder).map_err(|e| e.of(format!("project {}", project.name)))?;
-    seed(&registry, project)?;
-    let launcher = launcher(folder, project)?;
+    let (launcher, folder) = ready(&registry, project)?;
     let session = match target.session {
         Some(session) => session,
         None => only_agent(&launcher, folder, project)?,
@@ -62,6 +59,21 @@ pub fn become_engine(target: &str, verb: &str, rest: &[String], ctx: &Context) -
     let mut argv = vec![launcher, verb.to_owned(), session];
     argv.extend(rest.iter().cloned());
     Err(Error::failed(format!("project {}: its engine could not be started", project.name)).because(exec(&argv, folder)))
+}
+
+/// Becomes the engine of this project with these arguments.
+pub fn replace_by_engine(registry: &Registry, project: &Project, argv: Vec<String>) -> Result<()> {
+    let (launcher, folder) = ready(registry, project)?;
+    let argv: Vec<String> = std::iter::once(launcher).chain(argv).collect();
+    Err(Error::failed(format!("project {}: its engine could not be started", project.name)).because(exec(&argv, folder)))
+}
+
+/// The launcher of a project's engine, and the folder in which it is run: the operator trusts it, and the program is where it looks for it.
+pub fn ready<'p>(registry: &Registry, project: &'p Project) -> Result<(String, &'p Path)> {
+    let folder = folder(project)?;
+    trust::check(registry, project, folder).map_err(|e| e.of(format!("project {}", project.name)))?;
+    seed(registry, project)?;
+    Ok((launcher(folder, project)?, folder))
 }
 
 /// The built-in harness's program is put where the launcher looks for it.

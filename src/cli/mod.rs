@@ -28,6 +28,8 @@ mod service;
 mod start;
 mod status;
 mod stop;
+mod task;
+mod tasks;
 mod undo;
 mod update;
 mod validate;
@@ -90,6 +92,8 @@ enum Verb {
     Send(send::Args),
     Logs(logs::Args),
     Why(why::Args),
+    Task(task::Args),
+    Tasks(tasks::Args),
     Exec(exec::Args),
     Po(po::Args),
     Service(service::Args),
@@ -172,6 +176,8 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Send(args) => send::run(args, ctx),
         Verb::Logs(args) => logs::run(args, ctx),
         Verb::Why(args) => why::run(args, ctx),
+        Verb::Task(args) => task::run(args, ctx),
+        Verb::Tasks(args) => tasks::run(args, ctx),
         Verb::Exec(args) => exec::run(args, ctx),
         Verb::Po(args) => po::run(args, ctx),
         Verb::Service(args) => service::run(args, ctx),

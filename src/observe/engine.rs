@@ -63,6 +63,13 @@ impl Places {
         Places { home, runtime, instances, running }
     }
 
+    /// Where the data of the project in `folder` lies; none where it has none.
+    pub fn layout(&self, folder: &Path) -> Option<Layout> {
+        let hash = hash(&fs::canonical(folder).ok()?);
+        let instance = self.instances.get(&hash)?;
+        Some(Layout::from_folders(&self.home.join(instance), &self.runtime.join(&hash)))
+    }
+
     /// Asks the engine of the project in `folder`, and waits for nobody.
     pub fn ask(&self, harness: &Harness, folder: &Path) -> Asked {
         let foreign = harness.url.is_some() || harness.status.is_some();

@@ -7,6 +7,7 @@ pub mod lean;
 pub mod pin;
 pub mod project;
 pub mod report;
+pub mod tasks;
 pub mod watch;
 pub mod worktree;
 

@@ -3,3 +3,4 @@
 pub mod progress;
 pub mod screen;
 pub mod status;
+pub mod tasks;

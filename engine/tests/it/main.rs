@@ -21,6 +21,7 @@ mod moved;
 mod notify;
 mod programs;
 mod project;
+mod queue;
 mod runtime;
 mod service;
 mod sessions;

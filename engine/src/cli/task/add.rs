@@ -33,7 +33,7 @@ A file of tasks has a line for each, {\"prompt\": \"what to do\", \"name\": \"a\
 It is checked as a whole before any of it is added.")]
 pub(super) struct Args {
     /// Who is to do it, then what is to be done; with one word that is what is to be done. `-` reads standard input
-    #[arg(value_name = "[AGENT] PROMPT|-", num_args = 0..=2)]
+    #[arg(value_name = "[AGENT] PROMPT|-")]
     words: Vec<OsString>,
     /// What is to be done stands in this file
     #[arg(long, value_name = "FILE", conflicts_with = "from")]
@@ -219,7 +219,10 @@ fn many(project: &Project, context: &Context, file: &Path) -> Result<Vec<Task>> 
     wrong.extend(batch.check_order(known));
     wrong.sort_by_key(|e| e.place.as_ref().map(|p| (p.line, p.column)));
     if !wrong.is_empty() {
-        return Err(Error { kind: Kind::Invalid, ..all(wrong) }.hint("nothing was added"));
+        if let Some(last) = wrong.last_mut() {
+            last.hints.push("nothing was added".into());
+        }
+        return Err(Error { kind: Kind::Invalid, ..all(wrong) });
     }
     let numbers = tasks::reserve(layout, drafts.len() as u64)?;
     let ids: Vec<TaskId> = numbers.map(TaskId).collect();

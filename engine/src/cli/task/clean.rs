@@ -113,8 +113,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     }
     if args.json {
         out::json(&facts);
-    } else if facts.is_empty() && errors.is_empty() {
-        out::say("nothing to clean");
+    } else if facts.is_empty() {
+        if errors.is_empty() {
+            out::say("nothing to clean");
+        }
     } else if args.dry_run {
         facts.iter().for_each(|f| out::fact(format!("{}  {}  would go to the archive", f.task, f.state.word())));
     } else {

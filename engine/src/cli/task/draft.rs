@@ -28,7 +28,9 @@ pub(super) fn task(project: &Project, entry: &Entry, prompt: Vec<u8>) -> std::re
     }
     keep("verify", check_verify(&entry.verify));
     if entry.worktree {
-        keep("worktree", Repository::around(&project.folder).map(drop));
+        let around = Repository::around(&project.folder).map(drop);
+        let hint = "`git init` and a first commit make it one; without --worktree it works in the project's folder";
+        keep("worktree", around.map_err(|e| Error { hints: vec![hint.into()], ..e }));
     }
     let (agent, timeout) = match (agent, timeout) {
         (Ok(agent), Ok(timeout)) if wrong.is_empty() => (agent, timeout),

@@ -244,6 +244,7 @@ mod tests {
     use crate::os::process::ProcessId;
     use crate::os::pty::{Program, Pty, Size};
     use crate::os::socket::{Frame, Listener};
+    use crate::os::wait::readable;
     use std::collections::BTreeMap;
 
     const SOCKET: &str = "TERM_CLIENT_TEST_SOCKET";
@@ -321,7 +322,7 @@ mod tests {
         /// Waits until the user's terminal has been sent this.
         fn shows(&mut self, text: &str) {
             while !String::from_utf8_lossy(&self.shown).contains(text) {
-                let left = ready([(self.pty.master.as_fd(), PollFlags::IN)], Some(PATIENCE)).unwrap();
+                let left = readable(&[self.pty.master.as_fd()], Some(soon())).unwrap();
                 assert!(left[0], "{text:?} not in {:?}", String::from_utf8_lossy(&self.shown));
                 let mut buffer = [0; 4096];
                 let read = rustix::io::read(&self.pty.master, &mut buffer).unwrap();
@@ -347,7 +348,7 @@ mod tests {
     }
 
     fn accept(listener: &Listener) -> Stream {
-        assert!(ready([(listener.as_fd(), PollFlags::IN)], Some(PATIENCE)).unwrap()[0], "nobody connected");
+        assert!(readable(&[listener.as_fd()], Some(soon())).unwrap()[0], "nobody connected");
         listener.accept().unwrap()
     }
 
