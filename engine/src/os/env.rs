@@ -16,10 +16,6 @@ pub const AGENTS_PROJECT: &str = "AGENTS_PROJECT";
 pub const AGENTS_DATA_DIR: &str = "AGENTS_DATA_DIR";
 /// Set in an agent's environment: the path of `agents.toml`.
 pub const AGENTS_CONFIG: &str = "AGENTS_CONFIG";
-/// Set in the environment of a task's agent: the task's id.
-pub const AGENTS_TASK: &str = "AGENTS_TASK";
-/// Set in the environment of a task's agent: the task's own folder, for its plan and for the files that say how it ended.
-pub const AGENTS_TASK_DIR: &str = "AGENTS_TASK_DIR";
 /// Set in an agent's environment: who it is to the engine, `orchestrator` or `agent`; without it a person calls, the `operator`.
 pub const AGENTS_CALLER: &str = "AGENTS_CALLER";
 /// Set in an agent's environment: the engine's program, for hooks of the agent's program; goes on to be right when the engine is upgraded.

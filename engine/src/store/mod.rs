@@ -15,8 +15,8 @@ pub(crate) mod project;
 pub(crate) mod prompt;
 pub(crate) mod run;
 pub(crate) mod session;
-pub(crate) mod version;
 pub(crate) mod tasks;
+pub(crate) mod version;
 pub(crate) mod worktree;
 
 use crate::contract::layout::Layout;

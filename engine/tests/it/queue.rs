@@ -390,7 +390,7 @@ fn what_has_ended_goes_to_the_archive_and_is_still_known() {
     assert_eq!(ended, ["t5 pending", "t6 pending", "t4 done", "t3 cancelled", "t2 failed", "t1 done"]);
     assert_eq!(queue.list(&["--state", "failed"]).len(), 1);
     queue.task(&["wait", "t1", "t4"]).ok();
-    assert!(queue.task(&["wait", "t1", "t2"]).fails(1, "task t2 is failed").stdout.starts_with("t1 done"));
+    assert!(queue.task(&["wait", "t1", "t2"]).fails(1, "task t2 has failed").stdout.starts_with("t1 done"));
     // Only said, then done; what others wait for stays.
     let would = queue.task(&["clean", "--state", "done,cancelled", "--dry-run"]).ok();
     assert_eq!(would.stdout, "t1  done  would go to the archive\nt3  cancelled  would go to the archive\n");

@@ -217,6 +217,7 @@ fn exit(exit: Exit) -> String {
     match exit {
         Exit::Status(status) => format!("with status {status}"),
         Exit::Signal(signal) => format!("by {}", crate::os::signal::name(signal)),
+        Exit::NotStarted => "before it began".into(),
         Exit::Unseen => "unseen".into(),
     }
 }

@@ -172,8 +172,15 @@ impl Waiting<'_> {
             match self.told.get(id) {
                 Some(row) if row.state == Lies::Finished(End::Done) => {}
                 Some(row) => {
-                    let state = if row.state == Lies::Pending { "blocked" } else { row.state.word() };
-                    errors.push(Error::failed(format!("task {id} is {state}")).hint(format!("agents task show {id}")));
+                    let ended = match row.state {
+                        Lies::Finished(End::Done) => "is done",
+                        Lies::Finished(End::Failed) => "has failed",
+                        Lies::Finished(End::Cancelled) => "was cancelled",
+                        Lies::Finished(End::Timeout) => "took too long",
+                        Lies::Held => "is held",
+                        Lies::Pending | Lies::Running => "is blocked",
+                    };
+                    errors.push(Error::failed(format!("task {id} {ended}")).hint(format!("agents task show {id}")));
                 }
                 None => errors.push(Error::failed(format!("task {id} is gone: somebody has cleaned it away"))),
             }
