@@ -20,7 +20,8 @@ fn shown(home: &TestHome, cols: u16, variables: &[(&str, &str)], args: &[&str]) 
     argv.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
     argv.push(env!("CARGO_BIN_EXE_fleet").into());
     argv.extend(args.iter().map(|a| (*a).to_owned()));
-    let program = Program { argv: &argv, folder: &home.file("home"), env: &BTreeMap::new(), env_remove: &[], lock: lock.as_fd() };
+    let program =
+        Program { argv: &argv, folder: &home.file("home"), env: &BTreeMap::new(), env_remove: &[], lock: lock.as_fd(), group: None };
     let child = pty::spawn(&pty, &program).unwrap();
     let (master, slave) = (pty.master, pty.slave);
     drop(slave);

@@ -10,10 +10,10 @@ use crate::contract::status::State;
 use crate::contract::task;
 use crate::drive::start;
 use crate::error::{Error, Result};
-use crate::os::lock::Lock;
 use crate::os::process::ProcessId;
 use crate::os::socket::Stream;
 use crate::os::{clock, fs};
+use crate::store;
 use crate::store::instance;
 use crate::store::meta::{self, Meta, Wanted};
 use crate::store::tasks;
@@ -44,14 +44,15 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let changed: Vec<Meta> = chosen.iter().filter(|m| m.wanted == Wanted::Up).map(|m| Meta { wanted: Wanted::Down, ..m.clone() }).collect();
     meta::write_many(layout, &changed)?;
     // Whoever holds one of the locks must go, whatever was wanted before.
-    let alive = |m: &&Meta| held(layout, &m.session);
+    let alive = |m: &&Meta| store::run::lives(layout, &m.session);
     let ids: Vec<String> = chosen.iter().map(|m| m.session.clone()).chain(unreadable.iter().cloned()).collect();
     if queue {
         ask::tasks(layout, &ToWatchdog::Queue { end: true })?;
     }
     if !queue && changed.is_empty() && unreadable.is_empty() && !chosen.iter().any(|m| alive(&m)) {
-        // Where all was killed at once, tmux goes on without anything to show.
+        // Where all was killed at once, tmux goes on without anything to show, and empty control groups stay.
         tmux::clear_away(layout, &ids)?;
+        chosen.iter().for_each(|m| store::run::group(layout, &m.session).remove());
         return nothing();
     }
     let sessions: Vec<String> = chosen.iter().filter(|m| m.wanted == Wanted::Up || alive(m)).map(|m| m.session.clone()).collect();
@@ -63,6 +64,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     up::show(&settled);
     farewell(layout, watchdog)?;
     tmux::clear_away(layout, &settled.iter().filter(|a| a.state == State::Down).map(|a| a.session.clone()).collect::<Vec<_>>())?;
+    chosen.iter().filter(|m| !store::run::lives(layout, &m.session)).for_each(|m| store::run::group(layout, &m.session).remove());
     let survivors = settled.iter().filter(|a| a.state != State::Down).map(|a| {
         let why = if a.reason.is_empty() { String::new() } else { format!(": {}", a.reason) };
         Error::failed(format!("agent {} ({}) is still {}{why}", a.name, a.session, a.state.word()))
@@ -81,7 +83,7 @@ fn stop_queue(layout: &Layout) -> Result<bool> {
 /// The sessions that are meant, and the ids of those that live although their metadata cannot be read.
 fn chosen(place: &Place, words: &[String]) -> Result<(Vec<Meta>, Vec<String>)> {
     let (metas, damaged) = meta::survey(&place.layout)?;
-    let living = damaged.into_iter().filter(|(id, _)| is_name(id) && held(&place.layout, id));
+    let living = damaged.into_iter().filter(|(id, _)| is_name(id) && store::run::lives(&place.layout, id));
     let (unreadable, readable): (Vec<_>, Vec<_>) = match words {
         [] => (living.collect(), vec![]),
         words => {
@@ -104,12 +106,6 @@ fn chosen(place: &Place, words: &[String]) -> Result<(Vec<Meta>, Vec<String>)> {
 fn nothing() -> Result<()> {
     out::say("nothing was running");
     Ok(())
-}
-
-fn held(layout: &Layout, session: &str) -> bool {
-    // What cannot be told counts as alive: then the watchdog looks closer.
-    let held = |path: std::path::PathBuf| Lock::is_held(&path).unwrap_or(true);
-    held(layout.host_lock(session)) || held(layout.agent_lock(session))
 }
 
 /// Waits for the watchdog's end where nothing is wanted any more, so that no process is left when the command returns.

@@ -87,12 +87,12 @@ pub(super) fn stop(layout: &Layout, meta: &mut Meta) -> Result<()> {
     for _ in 0..3 {
         meta.wanted = Wanted::Down;
         meta::write(layout, meta)?;
-        if !held(layout, &meta.session) {
+        if !store::run::lives(layout, &meta.session) {
             break;
         }
         ask::settle_one(layout, &meta.session)?;
     }
-    if held(layout, &meta.session) {
+    if store::run::lives(layout, &meta.session) {
         return Err(Error::failed(format!("session {} could not be ended: something of it still runs", meta.session))
             .hint(format!("agents why {}", meta.session)));
     }
@@ -102,12 +102,6 @@ pub(super) fn stop(layout: &Layout, meta: &mut Meta) -> Result<()> {
         let _ = ask::settle(layout, &mut watchdog, &ToWatchdog::Settle { sessions: vec![meta.session.clone()], asked: None });
     }
     tmux::clear_away(layout, std::slice::from_ref(&meta.session))
-}
-
-fn held(layout: &Layout, session: &str) -> bool {
-    // What cannot be told counts as alive: nothing is taken from under what may live.
-    let held = |path: std::path::PathBuf| Lock::is_held(&path).unwrap_or(true);
-    held(layout.host_lock(session)) || held(layout.agent_lock(session))
 }
 
 /// The watchdog that runs, if one does, speaks of it no more.
@@ -283,7 +277,8 @@ pub(super) fn recover(project_folder: &Path, links: &[String], layout: &Layout) 
 /// Whether it is wanted and nobody starts it: its spawn was ended after the last step was written down and before it was done.
 fn is_unstarted(layout: &Layout, meta: &Meta) -> Result<bool> {
     let is_wanted = meta.wanted == Wanted::Up && meta.status.is_empty();
-    let nobody = || Ok::<_, Error>(!held(layout, &meta.session) && Lock::try_take(&layout.operation_lock(&meta.session))?.is_some());
+    let nobody =
+        || Ok::<_, Error>(!store::run::lives(layout, &meta.session) && Lock::try_take(&layout.operation_lock(&meta.session))?.is_some());
     Ok(is_wanted && boot::look(layout) == Boot::Same && nobody()?)
 }
 

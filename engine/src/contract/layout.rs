@@ -202,6 +202,10 @@ impl Layout {
     pub fn pane_maker_lock(&self, id: &str) -> PathBuf {
         self.runtime.join(format!("{id}.pane-maker"))
     }
+    /// The name of a session's control group.
+    pub fn group(&self, id: &str) -> String {
+        format!("agents-{}-{id}", self.hash)
+    }
     /// The value of `AGENTS_MARK` in the environment of everything a session runs.
     pub fn mark(&self, id: &str) -> String {
         format!("{}/{id}", self.hash)

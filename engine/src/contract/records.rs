@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::status::{Activity, Evidence, State};
 use super::task::Step;
+use crate::os::cgroup::{Caps, Group};
 use crate::os::process::ProcessId;
 use crate::os::pty::Size;
 
@@ -83,6 +84,9 @@ pub struct Launch {
     /// How the program's version is told, which is known before it is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
+    /// What the session may use at most.
+    #[serde(default, skip_serializing_if = "Caps::is_empty")]
+    pub caps: Caps,
 }
 
 /// How a program's version is told.
@@ -214,6 +218,12 @@ pub struct Run {
     pub limit_ends: Option<Timestamp>,
     #[serde(default)]
     pub stall: Stall,
+    /// The control group in which its agents are started.
+    #[serde(default, skip_serializing_if = "Group::is_empty")]
+    pub group: Group,
+    /// Which caps are not in force, and why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uncapped: String,
 }
 
 /// What was done about an agent that does not go on by itself.

@@ -94,6 +94,7 @@ pub fn main(layout: Layout) -> Result<()> {
         (lock, Listener::from_fd(process::inherited_fd(4).map_err(|_| foreign())?)?)
     };
     process::set_name("watchdog");
+    crate::os::cgroup::leave_session();
     let mut watchdog = Watchdog::new(layout, now());
     watchdog.log("watchdog", "", "started");
     let metas = store::meta::list(&watchdog.layout)?;
@@ -277,8 +278,7 @@ impl Watchdog {
 
     /// Whether an agent, or a host that is not connected, lives. What cannot be told counts as yes: then somebody looks closer.
     fn has_leftovers(&self, session: &str) -> bool {
-        let held = |path: std::path::PathBuf| Lock::is_held(&path).unwrap_or(true);
-        held(self.layout.agent_lock(session)) || held(self.layout.host_lock(session))
+        store::run::lives(&self.layout, session)
     }
 
     fn step(&mut self, session: &str, event: Event) {

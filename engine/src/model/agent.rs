@@ -8,6 +8,7 @@ use super::template;
 use crate::backend::Backend;
 use crate::contract::records::{Find, Launch, Restart, TaskLaunch};
 use crate::contract::task::Step;
+use crate::os::cgroup::Caps;
 use crate::os::pty::Size;
 
 /// The size of a terminal to which nobody is attached: what most programs lay themselves out for.
@@ -39,6 +40,7 @@ pub struct Agent {
     /// How long it may be idle unasked, or hang; none: not said.
     pub stall: Option<Duration>,
     pub wake: Option<Duration>,
+    pub caps: Caps,
 }
 
 /// How long an agent may be idle before that counts as stalled, where nothing is said: long enough for a person to answer, short against a night.
@@ -169,6 +171,7 @@ impl Agent {
             task: None,
             tmux: None,
             version: backend.version.clone(),
+            caps: self.caps,
         }
     }
 

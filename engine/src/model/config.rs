@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::agent::{Agent, Watch};
 use super::file::{AgentTable, BackendTable, File, RestartTable, WorktreeTable};
 use super::tasks::Tasks;
-use super::{duration, name, template};
+use super::{amount, duration, name, template};
 use crate::backend::{self, Backend};
 use crate::contract::notify::Notify;
 use crate::contract::records::Restart;
 use crate::document;
 use crate::error::{Error, Result};
+use crate::os::cgroup::Caps;
 
 /// What a project declares.
 #[derive(Debug, Clone)]
@@ -72,6 +73,9 @@ impl Config {
 
 /// An agent that is spoken to more often than this hears of nothing else, and no shorter idleness says anything.
 const REMINDED_MIN: Duration = Duration::from_secs(1);
+
+/// With less the kernel ends any program at once.
+const MEMORY_BYTES_MIN: u64 = 1 << 20;
 
 struct Reader<'a> {
     file: &'a Path,
@@ -302,6 +306,20 @@ impl Reader<'_> {
                 self.find(&key(name), message, format!("write {name} = \"10m\", or leave it out"));
             }
         }
+        if let Some(memory) = table.memory.as_deref().filter(|m| amount::bytes(m).is_none_or(|b| b < MEMORY_BYTES_MIN)) {
+            let message = format!("`{memory}` is no amount of memory that a program can live on");
+            self.find(&key("memory"), message, "write it as \"512M\" or \"4G\", 1M at least");
+        }
+        if let Some(cpu) = table.cpu.as_deref().filter(|c| amount::percent(c).is_none()) {
+            self.find(
+                &key("cpu"),
+                format!("`{cpu}` is no share of processors"),
+                "write it as \"50%\" of one processor, or \"400%\" for four",
+            );
+        }
+        if table.processes == Some(0) {
+            self.find(&key("processes"), "0 processes would not even be the agent", "write 1 or more, or leave it out");
+        }
         if let Some(RestartTable { backoff, window, .. }) = &table.restart {
             if let Some(backoff) = backoff.as_deref().filter(|b| duration::parse_range(b).is_none()) {
                 self.find(
@@ -382,8 +400,17 @@ impl Reader<'_> {
             grace: own.grace.as_ref().or(defaults.grace.as_ref()).and_then(|g| duration::parse(g)).unwrap_or(Duration::from_secs(5)),
             stall: own.stall.as_ref().or(defaults.stall.as_ref()).and_then(|s| duration::parse(s)),
             wake: own.wake.as_ref().or(defaults.wake.as_ref()).and_then(|w| duration::parse(w)),
+            caps: caps(own, defaults),
             backend,
         })
+    }
+}
+
+fn caps(own: &AgentTable, defaults: &AgentTable) -> Caps {
+    Caps {
+        memory_bytes: own.memory.as_ref().or(defaults.memory.as_ref()).and_then(|m| amount::bytes(m)),
+        cpu_percent: own.cpu.as_ref().or(defaults.cpu.as_ref()).and_then(|c| amount::percent(c)),
+        processes: own.processes.or(defaults.processes),
     }
 }
 

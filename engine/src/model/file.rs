@@ -80,6 +80,12 @@ pub struct AgentTable {
     pub restart: Option<RestartTable>,
     /// With `heal+stall`: how long it may be idle unasked, or hang, before something is done about it; and for all, after how long a silence one that works counts as hung. Default: `10m`.
     pub stall: Option<String>,
+    /// How much memory all processes of its session may use, as `"512M"` or `"4G"`, where control groups may be used.
+    pub memory: Option<String>,
+    /// How much processor time they may use, as `"150%"` of one processor, where control groups may be used.
+    pub cpu: Option<String>,
+    /// How many processes and threads there may be, where control groups may be used.
+    pub processes: Option<u32>,
     /// Wakes an idle agent after this long. Nothing else does.
     pub wake: Option<String>,
     /// How long it may take to end before it is killed. Default: `5s`.

@@ -1,6 +1,7 @@
 //! What a project declares: its agents, how each is played, how its sessions are named. Pure: text comes in, findings go out.
 
 pub(crate) mod agent;
+pub(crate) mod amount;
 pub(crate) mod config;
 pub(crate) mod duration;
 pub(crate) mod file;

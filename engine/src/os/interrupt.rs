@@ -78,7 +78,7 @@ impl Signals {
         ENDING.store(true, Ordering::SeqCst);
         // What a child leaves behind when it ends becomes ours.
         let _ = become_subreaper();
-        let tree = Tree { root: None, reaper: std::process::id() as i32, scattered: false, lock: Path::new(""), mark: "" };
+        let tree = Tree { root: None, reaper: std::process::id() as i32, scattered: false, lock: Path::new(""), mark: "", group: None };
         let deadline = monotonic() + grace;
         let mut told: HashSet<ProcessId> = HashSet::new();
         loop {

@@ -6,6 +6,7 @@
 pub mod append;
 pub mod aside;
 pub mod beside;
+mod born;
 pub mod cgroup;
 pub mod clock;
 pub mod env;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::cgroup::Group;
+
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::fs::read_made_up;
@@ -111,6 +113,8 @@ pub struct Tree<'a> {
     pub lock: &'a Path,
     /// `NAME=value` in their environment.
     pub mark: &'a str,
+    /// The control group that they were started in, if there is one.
+    pub group: Option<&'a Group>,
 }
 
 impl Tree<'_> {
@@ -124,6 +128,7 @@ impl Tree<'_> {
             if self.scattered {
                 open.extend(self.strays());
             }
+            open.extend(self.grouped());
             let mut news = false;
             while let Some(pid) = open.pop() {
                 if found.contains_key(&pid) || ended.contains(&pid) || pid == self.reaper || is_daemon(pid) {
@@ -142,6 +147,21 @@ impl Tree<'_> {
                 return found.into_values().collect();
             }
         }
+    }
+
+    /// All in the control group, but the daemons that an agent has started and that have not left it yet, and what is below those.
+    fn grouped(&self) -> Vec<i32> {
+        let Some(all) = self.group.map(Group::members) else { return vec![] };
+        let mut daemons: HashSet<i32> = all.iter().copied().filter(|pid| is_daemon(*pid)).collect();
+        while !daemons.is_empty() {
+            let below: Vec<i32> =
+                all.iter().copied().filter(|p| !daemons.contains(p) && stat(*p).is_some_and(|s| daemons.contains(&s.parent))).collect();
+            if below.is_empty() {
+                break;
+            }
+            daemons.extend(below);
+        }
+        all.into_iter().filter(|pid| !daemons.contains(pid)).collect()
     }
 
     fn strays(&self) -> Vec<i32> {

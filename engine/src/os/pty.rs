@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
+use super::cgroup::Group;
 use super::process::ProcessId;
 
 /// Rows and columns of a terminal.
@@ -98,6 +99,8 @@ pub struct Program<'a> {
     pub env_remove: &'a [&'a str],
     /// Stays open in the program and all below it: their lock.
     pub lock: BorrowedFd<'a>,
+    /// The control group that it is born in; without one it stays in this process's.
+    pub group: Option<&'a Group>,
 }
 
 /// Starts a program as leader of its own session with the terminal as its controlling one. Returns once it is executed, or why not.
@@ -115,6 +118,11 @@ pub fn spawn(pty: &Pty, program: &Program<'_>) -> io::Result<ProcessId> {
     let env = env.iter().map(|(k, v)| text(&[k.as_os_str(), v].join(OsStr::new("=")))).collect::<io::Result<Vec<_>>>()?;
     let file = text(file.as_os_str())?;
     let folder = text(program.folder.as_os_str())?;
+    let entry = program.group.map(Group::entry);
+    let start = |pty: &Pty, file: &CStr, argv: &[CString], env: &[CString], folder: &CStr, lock: BorrowedFd<'_>| match &entry {
+        None => start(pty, file, argv, env, folder, lock),
+        Some(entry) => super::born::start(&super::born::Start { terminal: pty.slave.as_fd(), file, argv, env, folder, lock, entry }),
+    };
     let pid = match start(pty, &file, &argv, &env, &folder, program.lock) {
         // No `#!` line: a script for the shell, as execvp takes it.
         Err(e) if e.raw_os_error() == Some(libc::ENOEXEC) => {
@@ -203,12 +211,16 @@ impl Drop for Raw {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::disallowed_methods)]
+    #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
     /// Runs the script in a terminal until it ends; what it printed.
     fn said(script: &str) -> String {
+        said_in(script, None)
+    }
+
+    fn said_in(script: &str, group: Option<&Group>) -> String {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("script");
         std::fs::write(&file, script).unwrap();
@@ -218,7 +230,7 @@ mod tests {
         let pty = Pty::open(Size { rows: 24, cols: 80 }).unwrap();
         let argv = ["./script".to_owned(), "a b".to_owned()];
         let env = BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]);
-        let program = Program { argv: &argv, folder: folder.path(), env: &env, env_remove: &["HOME"], lock: lock.as_fd() };
+        let program = Program { argv: &argv, folder: folder.path(), env: &env, env_remove: &["HOME"], lock: lock.as_fd(), group };
         let id = spawn(&pty, &program).unwrap();
         let mut status = 0;
         // SAFETY: our own child, waited for once.
@@ -252,11 +264,38 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_born_into_a_group_is_no_different() {
+        let name = format!("agents-test-pty-{}", std::process::id());
+        let made = Group::make(&name, &crate::os::cgroup::Caps::default());
+        if made.group.is_empty() {
+            return println!("skipped: no control group can be made here");
+        }
+        let script = "#!/bin/sh\necho \"$GREETING $1\"; grep -c /agents-test-pty- /proc/self/cgroup; echo in the terminal >/dev/tty\ngrep SigBlk /proc/self/status; grep -oE 'SigIgn.*' /proc/self/status | tail -c 8\n";
+        let said = said_in(script, Some(&made.group));
+        made.group.remove();
+        assert_eq!(said, "hello a b\n1\nin the terminal\nSigBlk:\t0000000000000000\n0000000\n");
+        let missing = spawn_missing(Some(&made.group));
+        assert_eq!(missing.unwrap_err().raw_os_error(), Some(libc::ENOENT));
+    }
+
+    /// The interpreter of a script is missing: found only by executing it.
+    fn spawn_missing(group: Option<&Group>) -> io::Result<ProcessId> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("script"), "#!/no/such/interpreter\n").unwrap();
+        std::fs::set_permissions(folder.path().join("script"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let pty = Pty::open(Size { rows: 24, cols: 80 }).unwrap();
+        let lock = tempfile::tempfile().unwrap();
+        let argv = ["./script".to_owned()];
+        spawn(&pty, &Program { argv: &argv, folder: folder.path(), env: &BTreeMap::new(), env_remove: &[], lock: lock.as_fd(), group })
+    }
+
+    #[test]
     fn what_is_not_there_is_said() {
         let pty = Pty::open(Size { rows: 24, cols: 80 }).unwrap();
         let lock = tempfile::tempfile().unwrap();
         let argv = ["no-such-program".to_owned()];
-        let program = Program { argv: &argv, folder: Path::new("/"), env: &BTreeMap::new(), env_remove: &[], lock: lock.as_fd() };
+        let program =
+            Program { argv: &argv, folder: Path::new("/"), env: &BTreeMap::new(), env_remove: &[], lock: lock.as_fd(), group: None };
         assert_eq!(spawn(&pty, &program).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -7,6 +7,7 @@ use crate::contract::layout::{CONFIG_FILE, Layout};
 use crate::contract::records::Launch;
 use crate::error::{Error, Result};
 use crate::model::{Agent, Config, Runtime, Start};
+use crate::os::cgroup::obstacle;
 use crate::os::{env, fs, tmux};
 use crate::store::meta::Meta;
 use crate::store::prompt;
@@ -145,6 +146,14 @@ impl Project {
                     Severity::Warning,
                     error.hint(format!("install it, or choose another backend for {} in {CONFIG_FILE}", agent.name)),
                 ));
+            }
+        }
+        for agent in &self.config.agents {
+            let obstacle = obstacle(&agent.caps);
+            if !obstacle.is_empty() {
+                let error = Error::failed(format!("agent {}: its caps would not be in force: {obstacle}", agent.name));
+                let hint = "run it in a service with Delegate=yes, as `agents service install` makes one, or leave the caps out";
+                findings.push((Severity::Warning, error.hint(hint)));
             }
         }
         if self.config.agents.is_empty() {

@@ -5,6 +5,7 @@ use std::io;
 use crate::contract::layout::Layout;
 use crate::contract::records::Run;
 use crate::contract::status::State;
+use crate::os::cgroup::Group;
 use crate::os::lock::Lock;
 use crate::os::{clock, fs};
 
@@ -29,6 +30,18 @@ pub(crate) fn write(layout: &Layout, id: &str, run: &Run) -> io::Result<()> {
 /// Nothing is left to be said. The file stays: the next host writes there.
 pub(crate) fn clear(layout: &Layout, id: &str) -> io::Result<()> {
     fs::overwrite(&layout.run(id), b"", 0o600)
+}
+
+/// Whether the session has a host, or anything of an agent of its lives. What cannot be told counts as living: then somebody looks closer.
+pub(crate) fn lives(layout: &Layout, id: &str) -> bool {
+    let held = |path: std::path::PathBuf| Lock::is_held(&path).unwrap_or(true);
+    // What has let go of the lock is still in the session's control group.
+    held(layout.host_lock(id)) || held(layout.agent_lock(id)) || !group(layout, id).members().is_empty()
+}
+
+/// The session's control group, as far as it is there: where its last host said that it is, and where one would be made now.
+pub(crate) fn group(layout: &Layout, id: &str) -> Group {
+    read(layout, id).map(|run| run.group).unwrap_or_default().with(Group::find(&layout.group(id)))
 }
 
 #[cfg(test)]
@@ -57,6 +70,8 @@ mod tests {
             until: None,
             deaths_ms: vec![1, 2],
             version: String::new(),
+            group: Group::default(),
+            uncapped: String::new(),
         };
         assert_eq!(read(&layout, "int-1"), None);
         write(&layout, "int-1", &run).unwrap();

@@ -29,7 +29,7 @@ const WAYS: &[(&str, &str)] = &[
     ("elsewhere", "(cd /; exec setsid sh -c 'exec sleep 1000 </dev/null >/dev/null 2>&1' &) ; echo ready; exec sleep 1000"),
 ];
 
-/// What a process that has nothing of its agent any more leads back to: when its host was dead as it was orphaned, nothing does.
+/// What a process that has nothing of its agent any more leads back to, when its host was dead as it was orphaned: its control group, or else nothing.
 const UNTRACEABLE: &[&str] = &["nothing-left", "runner", "hand-over", "at-the-last-moment"];
 
 fn project(ways: &[&(&str, &str)]) -> TestProject {
@@ -73,9 +73,15 @@ fn sixteen_ways_to_outlive_down() {
 
 #[test]
 fn nor_after_its_host_was_killed() {
-    let ways: Vec<_> = WAYS.iter().filter(|(name, _)| !UNTRACEABLE.contains(name)).collect();
-    let project = project(&ways);
+    let mut ways: Vec<_> = WAYS.iter().collect();
+    let mut project = self::project(&ways);
     project.run(&["up"]).ok();
+    if project.group("int-1").is_none() {
+        println!("partly skipped: no control group can be made here");
+        ways.retain(|(name, _)| !UNTRACEABLE.contains(name));
+        project = self::project(&ways);
+        project.run(&["up"]).ok();
+    }
     ready(&project, &ways);
     for i in 1..=ways.len() {
         kill(project.host(&format!("int-{i}")));

@@ -9,6 +9,7 @@ mod ctrl_c;
 mod damage;
 mod endings;
 mod escape;
+mod groups;
 mod input;
 mod interrupted;
 mod launcher;

@@ -134,6 +134,14 @@ impl TestProject {
         self.data().file_name().unwrap().to_str().unwrap().split('-').next().unwrap().to_owned()
     }
 
+    /// The folder of a session's control group; none where none can be made here.
+    pub fn group(&self, session: &str) -> Option<PathBuf> {
+        let info: Value = serde_json::from_str(&self.run(&["info", "--json"]).ok().stdout).unwrap();
+        let run = std::fs::read_to_string(Path::new(info["runtime"].as_str()?).join(format!("{session}.run"))).ok()?;
+        let run: Value = serde_json::from_str(&run).ok()?;
+        Some(run["group"].get(0)?.as_str()?.into())
+    }
+
     /// The engine's daemons of this project, and every process that carries its mark.
     pub fn processes(&self) -> Vec<i32> {
         let ours = self.root.path().to_str().unwrap().as_bytes();

@@ -48,23 +48,24 @@ impl Host {
     pub(super) fn family(&self) -> Vec<ProcessId> {
         let (mark, lock) = self.tree();
         let root = self.agent.as_ref().map(|a| a.id);
-        Tree { root, reaper: std::process::id() as i32, scattered: false, lock: &lock, mark: &mark }.members()
+        Tree { root, reaper: std::process::id() as i32, scattered: false, lock: &lock, mark: &mark, group: self.group() }.members()
     }
 
     pub(super) fn members(&self) -> Vec<ProcessId> {
         let (mark, lock) = self.tree();
         let root = self.agent.as_ref().map(|a| a.id);
-        Tree { root, reaper: std::process::id() as i32, scattered: self.scattered, lock: &lock, mark: &mark }.members()
+        Tree { root, reaper: std::process::id() as i32, scattered: self.scattered, lock: &lock, mark: &mark, group: self.group() }.members()
     }
 
     /// Takes over a living agent. False: which process it is cannot be told.
     pub(super) fn adopt(&mut self, record: Option<&Run>) -> bool {
         let (mark, lock) = self.tree();
-        let tree = Tree { root: None, reaper: std::process::id() as i32, scattered: true, lock: &lock, mark: &mark };
+        let tree = Tree { root: None, reaper: std::process::id() as i32, scattered: true, lock: &lock, mark: &mark, group: self.group() };
         let recorded = record.and_then(|r| r.agent).filter(|id| id.is_alive());
         let Some(id) = recorded.or_else(|| tree.leader()) else { return false };
         let Some(end) = id.open() else { return false };
         self.agent = Some(Agent { id, adopted: true, end: Some(end) });
+        self.memory_kills = self.count_memory_kills();
         true
     }
 
@@ -114,7 +115,8 @@ impl Host {
         let (argv, folder) = preparation.unwrap_or_else(|| (self.argv().to_vec(), self.launch.folder.clone()));
         let mut env = self.launch.env.clone();
         env.extend(self.offer_program().map(|path| (os::env::AGENTS_PROGRAM.to_owned(), path)));
-        let program = pty::Program { argv: &argv, folder: &folder, env: &env, env_remove: FOREIGN, lock: lock.fd() };
+        self.make_group();
+        let program = pty::Program { argv: &argv, folder: &folder, env: &env, env_remove: FOREIGN, lock: lock.fd(), group: self.group() };
         let id = pty::spawn(&self.pty, &program).map_err(|e| (format!("`{}` could not be started: {e}", argv[0]), false))?;
         self.agent = Some(Agent { id, adopted: false, end: None });
         self.spoke = false;
@@ -191,6 +193,9 @@ impl Host {
             members = self.members();
         }
         self.ending.clear();
+        if kill {
+            self.kill_group();
+        }
         for id in &members {
             if kill {
                 id.signal(Signal::KILL);

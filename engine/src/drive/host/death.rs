@@ -43,9 +43,17 @@ impl Host {
     }
 
     fn memory(&mut self) -> Memory {
-        let after = memory_kills();
+        let after = self.count_memory_kills();
         let before = std::mem::replace(&mut self.memory_kills, after);
         compare(before, after)
+    }
+
+    /// In the session's own group, where that is counted apart; else wherever it can be known.
+    pub(super) fn count_memory_kills(&self) -> MemoryKills {
+        match self.group.memory_kills() {
+            Some(own) => MemoryKills { group: Some(own), machine: None },
+            None => memory_kills(),
+        }
     }
 
     /// When its usage limit ends, on the wall clock.

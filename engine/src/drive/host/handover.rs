@@ -176,6 +176,8 @@ impl Host {
         host.session.limit = super::living_limit(&run);
         host.recall_stall(&run);
         (host.state, host.since, host.reason, host.version) = (run.state, run.since, run.reason, run.version);
+        (host.group, host.uncapped) = (run.group, run.uncapped);
+        host.memory_kills = host.count_memory_kills();
         host.session.phase = phase(record.phase);
         host.session.deaths = Deaths::from_record(run.deaths_ms.into_iter().map(Duration::from_millis));
         (host.session.heals, host.session.started, host.session.lasting) = (run.heals, run.started, run.lasting);

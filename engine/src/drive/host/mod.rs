@@ -9,6 +9,7 @@ mod clients;
 mod conversation;
 mod death;
 mod deliver;
+mod group;
 pub(super) mod handover;
 mod mailbox;
 mod pane;
@@ -43,7 +44,7 @@ use crate::core::restart::{Deaths, Policy};
 use crate::core::session::{Action, Event, Phase, Session, Then};
 use crate::core::stall::{Slate, Stall};
 use crate::error::{Error, Result};
-use crate::os::cgroup::{MemoryKills, memory_kills};
+use crate::os::cgroup::{Group, MemoryKills};
 use crate::os::clock::{boot_id, monotonic, now};
 use crate::os::lock::Lock;
 use crate::os::process;
@@ -107,6 +108,10 @@ struct Host {
     told: version::Told,
     /// The version of the program that was started last; empty where it was not told.
     version: String,
+    /// The control group in which its agents are started; empty where none can be made.
+    group: Group,
+    /// Which caps are not in force, and why.
+    uncapped: String,
 }
 
 /// The host's whole life. Descriptor 3 is the watchdog's connection; 4, if `terminal`, the master of the terminal an earlier host left.
@@ -208,12 +213,14 @@ impl Host {
             quit: false,
             spoke: false,
             upgrade: None,
-            memory_kills: memory_kills(),
+            memory_kills: MemoryKills::default(),
             noted: vec![],
             pane: Pane::default(),
             asking: None,
             told: version::Told::default(),
             version: String::new(),
+            group: Group::default(),
+            uncapped: String::new(),
             id: id.to_owned(),
             layout,
         }
@@ -232,6 +239,9 @@ impl Host {
     /// What this host finds: a living agent, a given-up one, one to end, or nothing.
     fn first_event(&mut self, record: Option<&Run>, meta: Result<store::meta::Meta>, adoptable: bool) -> Result<Event> {
         let alive = Lock::is_held(&self.layout.agent_lock(&self.id))?;
+        self.find_group(record);
+        // What has let go of the lock may still be there; no other agent is started beside it.
+        let strays = !alive && !self.members().is_empty();
         self.scattered = alive || record.is_some();
         if alive && adoptable && self.adopt(record) {
             self.session.limit = record.and_then(living_limit);
@@ -261,6 +271,7 @@ impl Host {
                 Ok(Event::Stay { failing: *state == State::Failing, reason: reason.clone() })
             }
             Some(Run { state: State::Limited, until: Some(until), reason, .. }) => Ok(Host::still_limited(*until, reason.clone())),
+            Some(_) | None if strays => Ok(Event::Stranded),
             Some(_) | None => Ok(Event::Start),
         }
     }
@@ -456,11 +467,12 @@ impl Host {
         }
     }
 
-    /// Where there is nothing worse to say, that output was lost, or that it is not shown in tmux.
+    /// Where there is nothing worse to say, that output was lost, that caps are not in force, or that it is not shown in tmux.
     fn reason_or_gap(&self) -> String {
         match self.recorder.incomplete() {
             _ if !self.reason.is_empty() => self.reason.clone(),
             Some(gap) => gap.to_owned(),
+            None if !self.uncapped.is_empty() => format!("its caps are not in force: {}", self.uncapped),
             None if self.pane.trouble().is_empty() => String::new(),
             None => format!("not shown in tmux: {}", self.pane.trouble()),
         }
@@ -486,6 +498,8 @@ impl Host {
             limit_words: self.watched.limit_words.clone(),
             limit_ends: self.watched.limit_ends,
             stall: stall::record(&self.stall.slate),
+            group: self.group.clone(),
+            uncapped: self.uncapped.clone(),
         }
     }
 
@@ -552,6 +566,8 @@ impl Host {
         self.clients.farewell();
         let _ = crate::os::fs::remove_file(&self.layout.host_socket(&self.id));
         let _ = store::run::clear(&self.layout, &self.id);
+        self.group.remove();
+        let _ = crate::os::fs::remove_file(&self.layout.run(&self.id));
         // The connections end with the process, not before it: whoever sees one end may say that no process is left.
         std::mem::forget(self);
     }

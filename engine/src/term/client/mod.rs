@@ -294,7 +294,7 @@ mod tests {
             let program =
                 ["env".to_owned(), "--block-signal=WINCH,TERM,HUP,INT".to_owned(), std::env::current_exe().unwrap().display().to_string()];
             let argv: Vec<String> = program.into_iter().chain(words.map(String::from)).collect();
-            let program = Program { argv: &argv, folder: folder.path(), env: &vars, env_remove: &[], lock: lock.as_fd() };
+            let program = Program { argv: &argv, folder: folder.path(), env: &vars, env_remove: &[], lock: lock.as_fd(), group: None };
             let client = pty::spawn(&pty, &program).unwrap();
             let host = accept(&listener);
             Stage { folder, pty, client, shown: vec![], listener, host, sane }
