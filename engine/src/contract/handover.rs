@@ -101,6 +101,7 @@ pub enum Then {
 pub enum Remedy {
     #[default]
     Again,
+    AtOnce,
     Slower,
     NotBefore {
         until_us: u64,

@@ -85,6 +85,8 @@ pub enum Cause {
 pub enum Remedy {
     /// As the policy says of deaths.
     Again,
+    /// Nothing was wrong with it: at once, and it does not count as a death.
+    AtOnce,
     /// The same, each delay doubled and none left out.
     Slower,
     /// Not before this time.

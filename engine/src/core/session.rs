@@ -246,7 +246,7 @@ impl Session {
             Event::Stranded => match self.phase {
                 Phase::Down => {
                     self.started = true;
-                    let then = Then::Heal { reason: "its terminal was lost".into(), ran: Duration::ZERO, remedy: Remedy::Again };
+                    let then = Then::Heal { reason: "its terminal was lost".into(), ran: Duration::ZERO, remedy: Remedy::AtOnce };
                     self.end(now, then, self.grace)
                 }
                 Phase::Starting
@@ -479,6 +479,10 @@ impl Session {
                 self.heals += 1;
                 return self.enter(Phase::Limited { until, reason });
             }
+            Remedy::AtOnce => {
+                self.heals += 1;
+                return self.spawn();
+            }
             Remedy::Slower => true,
             Remedy::Again => false,
         };
@@ -566,6 +570,10 @@ mod tests {
         let until = now + Duration::from_secs(3600);
         let mut session = fresh();
         assert_eq!(dies(&mut session, now, Remedy::Again), [Action::Spawn]);
+        for _ in 0..3 {
+            assert_eq!(dies(&mut session, now, Remedy::AtOnce), [Action::Spawn]);
+        }
+        assert_eq!((session.deaths.record().count(), session.heals), (1, 4));
         let mut session = fresh();
         assert_eq!(dies(&mut session, now, Remedy::Slower), [Action::Announce]);
         assert_eq!(session.phase, Phase::Backoff { until: now + POLICY.backoff_min, reason: "x".into() });

@@ -166,7 +166,7 @@ impl World {
             _ if !place.wanted => session::Event::Stop,
             Some((true, ..)) if !self.careless => {
                 session.phase = Phase::Up { since: self.now };
-                session::Event::Died { reason: "with its host".into(), remedy: Remedy::Again }
+                session::Event::Died { reason: "with its host".into(), remedy: Remedy::AtOnce }
             }
             _ if place.limit.is_some_and(|until| until > self.now) && !self.careless => {
                 session::Event::Limited { until: place.limit.unwrap_or_default(), reason: "limit".into() }

@@ -250,6 +250,7 @@ fn phase(record: shape::Phase) -> Phase {
 fn remedy_record(remedy: Remedy) -> shape::Remedy {
     match remedy {
         Remedy::Again => shape::Remedy::Again,
+        Remedy::AtOnce => shape::Remedy::AtOnce,
         Remedy::Slower => shape::Remedy::Slower,
         Remedy::NotBefore(until) => shape::Remedy::NotBefore { until_us: micros(until) },
         Remedy::Never => shape::Remedy::Never,
@@ -259,6 +260,7 @@ fn remedy_record(remedy: Remedy) -> shape::Remedy {
 fn remedy(record: shape::Remedy) -> Remedy {
     match record {
         shape::Remedy::Again => Remedy::Again,
+        shape::Remedy::AtOnce => Remedy::AtOnce,
         shape::Remedy::Slower => Remedy::Slower,
         shape::Remedy::NotBefore { until_us } => Remedy::NotBefore(Duration::from_micros(until_us)),
         shape::Remedy::Never => Remedy::Never,
@@ -272,7 +274,7 @@ mod tests {
     #[test]
     fn every_phase_comes_back_as_it_was() {
         let at = Duration::from_micros(1_234_567);
-        let remedies = [Remedy::Again, Remedy::Slower, Remedy::NotBefore(at), Remedy::Never];
+        let remedies = [Remedy::Again, Remedy::AtOnce, Remedy::Slower, Remedy::NotBefore(at), Remedy::Never];
         let mut then = vec![Then::Quit, Then::Start];
         then.extend(remedies.map(|remedy| Then::Heal { reason: "r".into(), ran: at, remedy }));
         let mut all = vec![Phase::Down, Phase::Starting, Phase::Up { since: at }, Phase::Backoff { until: at, reason: "r".into() }];

@@ -265,7 +265,7 @@ impl Host {
             // It ran under the host before this one and is gone: nobody saw how.
             Some(Run { state: State::Up, .. }) => {
                 self.session.phase = Phase::Up { since: monotonic() };
-                Ok(Event::Died { reason: "ended together with its host".into(), remedy: Remedy::Again })
+                Ok(Event::Died { reason: "ended together with its host".into(), remedy: Remedy::AtOnce })
             }
             Some(Run { state: state @ (State::Failing | State::Exited), reason, .. }) => {
                 Ok(Event::Stay { failing: *state == State::Failing, reason: reason.clone() })

@@ -76,7 +76,7 @@ impl Host {
             cause::Ended::Unseen => Exit::Unseen,
         };
         let remedy = match remedy {
-            cause::Remedy::Again | cause::Remedy::Slower => Remedy::Again,
+            cause::Remedy::Again | cause::Remedy::AtOnce | cause::Remedy::Slower => Remedy::Again,
             cause::Remedy::Never => Remedy::Never,
             cause::Remedy::NotBefore(at) => now().checked_add(at.saturating_sub(monotonic())).map_or(Remedy::Again, Remedy::NotBefore),
         };
