@@ -19,6 +19,7 @@
         pkgs.procps
         pkgs.strace
         pkgs.tmux
+        pkgs.tmux
         pkgs.util-linux
       ];
 

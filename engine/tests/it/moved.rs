@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::interrupted::sweep;
-use crate::project::{Lines, Said, TWO, TestProject, kill, of, said};
+use crate::project::{Lines, Said, TWO, TestProject, of, said};
 use crate::sessions::{ONE, git, project, rows, worktree};
 
 fn run_in(project: &TestProject, folder: &Path, args: &[&str]) -> Said {
@@ -129,7 +129,6 @@ fn a_frozen_host_counts_as_alive() {
     project.run(&["info", "--adopt"]).fails(1, "still lives");
     project.kill_all();
     project.run(&["info", "--adopt"]).ok();
-    kill(host);
     project.run(&["up"]).ok();
     assert_eq!(of(&project.status(), "lead")["state"], "up");
 }
