@@ -113,7 +113,8 @@ impl Watchdog {
     /// Pending tasks that are not known yet.
     pub(in crate::drive::watchdog) fn look_for_tasks(&mut self) {
         if self.tasks.begun {
-            for id in self.list(Place::Pending) {
+            let unknown = self.list(Place::Pending).into_iter().filter(|id| !self.tasks.schedule.knows(id.0));
+            for id in unknown.collect::<Vec<_>>() {
                 self.look_for_task(id);
             }
         }
