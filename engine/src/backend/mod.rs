@@ -118,9 +118,11 @@ pub fn table(name: &str) -> Option<BackendTable> {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)]
 mod tests {
+    #![allow(clippy::disallowed_methods)]
     use super::*;
+    use crate::core::activity::Doing;
+    use crate::core::screen::Patterns;
 
     #[test]
     fn every_built_in_is_a_table_of_known_keys() {
@@ -156,6 +158,35 @@ mod tests {
                 assert!(joined || after_all_flags, "{name}: {argv:?}");
                 assert!(!argv.iter().any(|a| a == "--model"), "{name}: a flag without its value: {argv:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_screens_that_were_seen_tell_what_the_program_does() {
+        let waiting = |what: &str| Some(Doing::Waiting { what: what.into() });
+        let claude_line = "─".repeat(40);
+        let claude = |above: &str, below: &str| format!("{above}\n\n{claude_line}\n❯\u{a0}\n{claude_line}\n  {below} · ← for agents");
+        let codex = |above: &str| format!("{above}\n\n\n› Ask Codex to do anything\n\n  tide-1 default · /srv/web\n");
+        for (name, screen, expected) in [
+            ("claude", claude("● The tide is at nine.\n\n✻ Brewed for 6s", "? for shortcuts"), Some(Doing::Idle)),
+            ("claude", claude("❯ hello\n\n✽ Sublimating…", "esc to interrupt"), Some(Doing::Working)),
+            (
+                "claude",
+                format!("● Bash(touch made)\n  ⎿  Waiting…\n\n{claude_line}\n Bash command\n\n   touch made\n\n Do you want to proceed?\n ❯ 1. Yes\n   2. No\n\n Esc to cancel · Tab to amend"),
+                waiting("Do you want to proceed?"),
+            ),
+            ("codex", codex("• The tide is at nine."), Some(Doing::Idle)),
+            ("codex", codex("• Working (3s • esc to interrupt)"), Some(Doing::Working)),
+            ("codex", codex("• Working (1m 03s • esc to interrupt)"), Some(Doing::Working)),
+            (
+                "codex",
+                "• Running touch made\n\n  Would you like to run the following command?\n\n  $ touch made\n\n› 1. Yes, proceed (y)\n  2. No (esc)\n\n  Press enter to confirm or esc to cancel".into(),
+                waiting("Would you like to run the following command?"),
+            ),
+        ] {
+            let backend = built_in(name).unwrap();
+            let patterns = [&backend.ready, &backend.waiting, &backend.working, &backend.limited].map(|p| p.as_deref());
+            assert_eq!(Patterns::new(patterns).read(&screen).doing(), expected, "{name}:\n{screen}");
         }
     }
 

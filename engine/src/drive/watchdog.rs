@@ -23,7 +23,7 @@ use super::{interest, jitter, start, wait};
 use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
 use crate::contract::layout::Layout;
 use crate::contract::records::Event as Record;
-use crate::contract::status::{Activity, AgentStatus, Daemon, EngineStatus, Evidence, State};
+use crate::contract::status::{Activity, AgentStatus, Daemon, EngineStatus, State};
 use crate::core::limits;
 use crate::core::storm::Storm;
 use crate::core::turns::Turns;
@@ -395,15 +395,6 @@ impl Watchdog {
         self.notice(session);
         self.has_rested(session);
         self.step(session, Event::HostUp);
-    }
-
-    /// What the agent does has changed.
-    fn does(&mut self, session: &str, activity: Activity, evidence: Option<Evidence>) {
-        if let Some(link) = self.links.get_mut(session) {
-            (link.status.activity, link.status.evidence) = (activity, evidence);
-            self.changed = true;
-        }
-        self.notice(session);
     }
 
     /// A verdict that only the operator may reverse outlives every process: it is written down.

@@ -97,9 +97,16 @@ fn ask(project: &TestProject, model: &ModelServer, text: &str, words: &[&str]) {
 
 /// Started, answered, killed, back in the same conversation; and again after everything was stopped, with a tool call.
 #[track_caller]
-fn lives_on(project: &TestProject, model: &ModelServer, transcript: impl Fn(&TestProject) -> PathBuf, ready: impl Fn(&str) -> bool) {
+fn lives_on(
+    project: &TestProject,
+    model: &ModelServer,
+    source: &str,
+    transcript: impl Fn(&TestProject) -> PathBuf,
+    ready: impl Fn(&str) -> bool,
+) {
     project.run(&["up"]).ok();
     until_screen(project, |s| s.contains(REPLY) && ready(s));
+    project.until("its turn has ended", |s| of(s, "lead")["activity"] == "idle" && of(s, "lead")["evidence"]["source"] == source);
     // What a program has not written down yet it cannot remember.
     until_line(&transcript(project), REPLY);
     let before = project.pid("lead");
@@ -134,7 +141,7 @@ fn claude_goes_on_with_its_conversation() {
         let folder = project.folder.to_str().unwrap().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         home.join("projects").join(folder).join(resume_id(project).unwrap()).with_extension("jsonl")
     };
-    lives_on(&project, &model, transcript, |screen| screen.lines().any(|l| l.trim_end_matches(['\u{a0}', ' ']) == "❯"));
+    lives_on(&project, &model, "record", transcript, |screen| screen.lines().any(|l| l.trim_end_matches(['\u{a0}', ' ']) == "❯"));
 }
 
 fn claude_env(model: &ModelServer) -> String {
@@ -162,7 +169,7 @@ fn codex_goes_on_with_its_conversation() {
         let days = Command::new("find").arg(home.join("sessions")).args(["-name", "rollout-*.jsonl"]).output().unwrap();
         String::from_utf8(days.stdout).unwrap().lines().next().unwrap().into()
     };
-    lives_on(&project, &model, transcript, |screen| screen.contains("› Ask Codex to do anything"));
+    lives_on(&project, &model, "screen", transcript, |screen| screen.contains("› Ask Codex to do anything"));
     let file = transcript(&project).display().to_string();
     let id = resume_id(&project).expect("its conversation was found");
     assert!(file.ends_with(&format!("-{id}.jsonl")), "{id}: {file}");

@@ -11,12 +11,11 @@ use crate::project::{Lines, kill, of};
 
 const SCREEN: &str = "ready = '^>$'\nworking = 'esc to stop'\nlimited = 'limit, resets in (?<at>.+)'\ngo_on = \"continue\"";
 
-/// An agent that has worked and is now idle.
+/// An agent that takes input.
 fn idle(agent: &str) -> Puppet {
     let mut puppet = Puppet::new(agent, SCREEN);
-    puppet.draw("esc to stop\\n>");
-    puppet.until("working");
     puppet.draw(">");
+    puppet.until("idle");
     puppet
 }
 
@@ -24,6 +23,8 @@ fn idle(agent: &str) -> Puppet {
 fn one_that_stays_idle_is_nudged_then_resumed_and_left_alone_once_it_says_until_when() {
     let mut puppet = idle("watch = \"heal+stall\"\nstall = \"1s\"");
     let first = puppet.project.pid("lead");
+    // From now on it has something to do.
+    puppet.project.run(&["send", "--wait=30s", "lead", "work"]).ok();
     assert_eq!(puppet.until_line(&puppet.typed(), "Go on with your work"), 1);
     // Whoever takes over from its host does not nudge it again.
     kill(puppet.project.host("int-1"));
@@ -39,7 +40,6 @@ fn one_that_stays_idle_is_nudged_then_resumed_and_left_alone_once_it_says_until_
 #[test]
 fn one_that_hangs_is_resumed() {
     let puppet = idle("watch = \"heal+stall\"\nstall = \"2s\"\ngrace = \"1s\"");
-    puppet.until("idle");
     let first = puppet.project.pid("lead");
     kill_process(Pid::from_raw(first).unwrap(), Signal::STOP).unwrap();
     puppet.project.until("resumed", |s| of(s, "lead")["pid"].as_i64().is_some_and(|pid| pid != i64::from(first)));
@@ -52,19 +52,17 @@ fn silence_at_work_hangs() {
     puppet.draw("esc to stop\\n>");
     let hung = puppet.until("hung");
     assert_eq!(hung["evidence"]["what"], "it works, and has printed nothing for 1 s");
-    puppet.draw("esc to stop, still\\n>");
-    puppet.until("working");
     puppet.draw(">");
     puppet.until("idle");
 }
 
 #[test]
 fn a_living_one_at_its_limit_is_left_alone_until_that_ends() {
-    let mut puppet = idle("watch = \"heal+stall\"\nstall = \"1s\"");
-    puppet.draw("limit, resets in 8 s\\n>");
+    let mut puppet = idle("");
+    puppet.draw("limit, resets in 12 s\\n>");
     let limited = puppet.project.until("limited", |s| of(s, "lead")["state"] == "limited");
     let limited = of(&limited, "lead").clone();
-    assert!(limited["reason"].as_str().unwrap().starts_with("at its usage limit: limit, resets in 8 s"), "{limited:#}");
+    assert!(limited["reason"].as_str().unwrap().starts_with("at its usage limit: limit, resets in 12 s"), "{limited:#}");
     let queued = puppet.project.run(&["send", "lead", "later"]).ok().stdout;
     assert!(queued.contains("the agent is limited"), "{queued}");
     kill(puppet.project.host("int-1"));

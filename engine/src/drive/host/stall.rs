@@ -67,6 +67,9 @@ impl Host {
     }
 
     fn stall_event(&mut self, event: Event) {
+        if self.launch.stall_ms.is_none() {
+            return;
+        }
         let mut written = self.stall.slate;
         let mut action = self.stall.step(monotonic(), event);
         loop {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Watchdog;
 use crate::contract::notify::{self as shape, Notice, Notify};
-use crate::contract::status::{Activity, AgentStatus, State};
+use crate::contract::status::{Activity, AgentStatus, Evidence, State};
 use crate::core::limits::NOTICE_LIMIT;
 use crate::core::notices::{self, Kind, Notices, Standing, Told};
 use crate::os::aside::Aside;
@@ -66,6 +66,15 @@ impl Teller {
 }
 
 impl Watchdog {
+    /// What the agent does has changed.
+    pub(super) fn does(&mut self, session: &str, activity: Activity, evidence: Option<Evidence>) {
+        if let Some(link) = self.links.get_mut(session) {
+            (link.status.activity, link.status.evidence) = (activity, evidence);
+            self.changed = true;
+        }
+        self.notice(session);
+    }
+
     /// A session stands as its host says now: perhaps somebody wants to know.
     pub(super) fn notice(&mut self, session: &str) {
         let Some(status) = self.links.get(session).map(|l| &l.status) else { return };
