@@ -158,8 +158,7 @@ impl<'a> Plain<'a> {
 
     /// Whether the work tree that the settings name is the folder that was asked about.
     fn is_own(&self, worktree: &str) -> bool {
-        let named = fs::canonical(&self.git.join(worktree));
-        matches!((named, fs::canonical(self.folder)), (Ok(named), Ok(folder)) if named == folder)
+        fs::is_same(&self.git.join(worktree), self.folder).unwrap_or(false)
     }
 
     /// Where the branch it follows stands elsewhere, commits have to be counted.

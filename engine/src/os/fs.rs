@@ -241,6 +241,12 @@ pub fn is_own(path: &Path) -> io::Result<bool> {
     Ok(owner == 0 || owner == rustix::process::geteuid().as_raw())
 }
 
+/// Whether two paths lead to the same file or folder, links followed.
+pub fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let key = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).map_err(|e| at(path, e));
+    Ok(key(one)? == key(other)?)
+}
+
 /// The path without links and dots; it must exist.
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(path).map_err(|e| at(path, e))
