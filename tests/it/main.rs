@@ -16,6 +16,7 @@ mod power;
 mod service;
 mod status;
 mod sweeps;
+mod tasks;
 mod terminal;
 mod undo;
 mod update;

@@ -23,6 +23,7 @@ mod notify;
 mod programs;
 mod project;
 mod queue;
+mod queue_runs;
 mod runtime;
 mod service;
 mod sessions;

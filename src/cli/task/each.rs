@@ -117,6 +117,8 @@ fn translated(line: &str, project: &str) -> String {
             .map(|(n, word)| {
                 let bare = word.trim_end_matches(['`', ',', ';', ':']);
                 match (n, bare) {
+                    // Here that means all projects.
+                    (_, "--all") => word.replacen(bare, "--ended", 1),
                     (0, "list" | "add" | "clean" | "graph") => word.replacen(bare, &format!("{bare} {project}"), 1),
                     (_, bare) if is_task(bare) => word.replacen(bare, &format!("{project}/{bare}"), 1),
                     _ => word.to_owned(),
@@ -139,7 +141,7 @@ mod tests {
             ("hint: agents task show t12", "hint: fleet task show web/t12"),
             ("hint: agents task retry t1   or   agents task cancel t12", "hint: fleet task retry web/t1   or   fleet task cancel web/t12"),
             ("blocked until `agents task retry t3`", "blocked until `fleet task retry web/t3`"),
-            ("agents task list --all", "fleet task list web --all"),
+            ("agents task list --all", "fleet task list web --ended"),
             ("no task is started until `agents up`", "no task is started until `fleet start web`"),
             ("task t1 is failed", "task t1 is failed"),
         ] {
