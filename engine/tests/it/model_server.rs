@@ -1,4 +1,5 @@
-//! A model on loopback that says what it was told to: Anthropic's Messages and OpenAI's Responses, streamed, and as much of HTTP/1.1 as their clients need.
+//! A model on loopback that says what it was told to: Anthropic's Messages, OpenAI's Responses and Chat Completions, and Gemini's generateContent, streamed, and as
+//! much of HTTP/1.1 as their clients need.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -51,9 +52,9 @@ impl ModelServer {
     }
 }
 
-/// The messages so far, in either program's words.
+/// The messages so far, in each program's words.
 fn conversation(request: &Value) -> &Value {
-    if request["messages"].is_null() { &request["input"] } else { &request["messages"] }
+    ["messages", "input", "contents"].iter().map(|key| &request[*key]).find(|said| !said.is_null()).unwrap_or(&Value::Null)
 }
 
 fn serve(stream: TcpStream, sender: &mpsc::Sender<Value>) -> Option<()> {
@@ -82,18 +83,24 @@ fn serve(stream: TcpStream, sender: &mpsc::Sender<Value>) -> Option<()> {
         let body = if chunked { read_chunks(&mut reader)? } else { read_exact(&mut reader, length)? };
         let path = first.split(' ').nth(1).unwrap_or_default();
         let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let events = if path.starts_with("/v1/messages") && !path.contains("count_tokens") {
-            messages(&request)
+        let named = |events: Vec<Value>| {
+            events.iter().map(|e| format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap_or_default())).collect()
+        };
+        let frames: Vec<String> = if path.starts_with("/v1/messages") && !path.contains("count_tokens") {
+            named(messages(&request))
         } else if path.starts_with("/v1/responses") {
-            responses(&request)
+            named(responses(&request))
+        } else if path.starts_with("/v1/chat/completions") && request["stream"] == true {
+            completions(&request)
+        } else if path.contains(":streamGenerateContent") {
+            vec![format!("data: {}\r\n\r\n", generated())]
         } else {
             stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}").ok()?;
             continue;
         };
         let _ = sender.send(request);
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").ok()?;
-        for event in events {
-            let text = format!("event: {}\ndata: {event}\n\n", event["type"].as_str()?);
+        for text in frames {
             write!(stream, "{:x}\r\n{text}\r\n", text.len()).ok()?;
         }
         stream.write_all(b"0\r\n\r\n").ok()?;
@@ -184,4 +191,32 @@ fn responses(request: &Value) -> Vec<Value> {
     }
     events.push(json!({ "type": "response.completed", "response": { "id": "resp_1", "usage": usage } }));
     events
+}
+
+/// <https://platform.openai.com/docs/api-reference/chat-streaming>, as frames.
+fn completions(request: &Value) -> Vec<String> {
+    let last = request["messages"].as_array().and_then(|m| m.last()).cloned().unwrap_or_default();
+    let has_tools = request["tools"].as_array().is_some_and(|t| t.iter().any(|t| t["function"]["name"] == "bash"));
+    let arguments = json!({ "command": COMMAND, "description": "Measures" }).to_string();
+    let (delta, end) = if has_tools && is_call(&last) && last["role"] == "user" {
+        let call = json!({ "index": 0, "id": "call_1", "type": "function", "function": { "name": "bash", "arguments": arguments } });
+        (json!({ "role": "assistant", "tool_calls": [call] }), "tool_calls")
+    } else {
+        (json!({ "role": "assistant", "content": REPLY }), "stop")
+    };
+    let chunk = |delta: Value, end: Option<&str>| {
+        json!({ "id": "chat_1", "object": "chat.completion.chunk", "created": 1, "model": request["model"],
+            "choices": [{ "index": 0, "delta": delta, "finish_reason": end }] })
+    };
+    let mut last = chunk(json!({}), Some(end));
+    last["usage"] = json!({ "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 });
+    let mut frames: Vec<String> = [chunk(delta, None), last].iter().map(|e| format!("data: {e}\n\n")).collect();
+    frames.push("data: [DONE]\n\n".into());
+    frames
+}
+
+/// <https://ai.google.dev/api/generate-content>, one answer.
+fn generated() -> Value {
+    json!({ "candidates": [{ "content": { "role": "model", "parts": [{ "text": REPLY }] }, "finishReason": "STOP", "index": 0 }],
+        "usageMetadata": { "promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2 }, "modelVersion": "tide-1" })
 }

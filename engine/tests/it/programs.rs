@@ -126,6 +126,89 @@ fn lives_on(
     assert_eq!(project.processes(), Vec::<i32>::new(), "nothing survives");
 }
 
+/// What is said to a program that came back.
+#[derive(PartialEq)]
+enum Talk {
+    /// Nothing: what it shows is enough.
+    Nothing,
+    Words,
+    /// And it is made to call a tool.
+    Call,
+}
+
+/// Started, answered, killed, back in the same conversation: the short form, for programs that take their time to start.
+#[track_caller]
+fn comes_back(project: &TestProject, model: &ModelServer, talk: &Talk) {
+    project.run(&["up"]).ok();
+    until_screen(project, |s| s.contains(REPLY));
+    project.until("its turn has ended", |s| of(s, "lead")["activity"] == "idle");
+    let before = project.pid("lead");
+    kill(before);
+    project.until("another process plays it", |s| of(s, "lead")["pid"].as_i64().is_some_and(|p| p != i64::from(before)));
+    // Its terminal was cleared before it was started, so this is what it knows itself.
+    until_screen(project, |s| s.contains("When is the") && s.contains(REPLY) || *talk != Talk::Nothing);
+    if *talk != Talk::Nothing {
+        // What it sends holds what was said before the other was killed.
+        ask(project, model, "And the second one?", &["And the second one?", "When is the", REPLY]);
+    }
+    if *talk == Talk::Call {
+        ask(project, model, &format!("Now {CALL}."), &[PRINTED, CALL, "And the second one?", "When is the"]);
+    }
+    assert!(!of(&project.status(), "lead")["version"].as_str().unwrap().is_empty());
+    project.run(&["down"]).ok();
+    assert_eq!(project.processes(), Vec::<i32>::new(), "nothing survives");
+}
+
+#[test]
+fn opencode_goes_on_with_its_conversation() {
+    let Some(bin) = folder_of("opencode") else { return };
+    let model = ModelServer::start();
+    // It looks nothing up and installs nothing: the test has its own model, and maybe no network.
+    let quiet =
+        ["DEFAULT_PLUGINS", "MODELS_FETCH", "LSP_DOWNLOAD", "SHARE"].map(|what| format!("OPENCODE_DISABLE_{what} = '1'")).join(", ");
+    let project = stage("opencode", &bin, &quiet);
+    let config = serde_json::json!({ "model": "tide/tide-1", "small_model": "tide/tide-1", "provider": { "tide": {
+        "npm": "@ai-sdk/openai-compatible", "name": "tide", "models": { "tide-1": { "name": "tide-1" } },
+        "options": { "baseURL": format!("http://127.0.0.1:{}/v1", model.port), "apiKey": "none" } } } });
+    let home = project.root().join("home/.config/opencode");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(home.join("opencode.json"), config.to_string()).unwrap();
+    comes_back(&project, &model, &Talk::Call);
+}
+
+#[test]
+fn gemini_goes_on_with_its_conversation() {
+    let Some(bin) = folder_of("gemini") else { return };
+    let model = ModelServer::start();
+    let env =
+        format!("GEMINI_API_KEY = 'none', GEMINI_MODEL = 'gemini-2.5-pro', GOOGLE_GEMINI_BASE_URL = 'http://127.0.0.1:{}'", model.port);
+    let project = stage("gemini", &bin, &env);
+    let home = project.root().join("home/.gemini");
+    std::fs::create_dir_all(&home).unwrap();
+    let settings = r#"{ "security": { "auth": { "selectedType": "gemini-api-key" } }, "general": { "enableAutoUpdate": false } }"#;
+    std::fs::write(home.join("settings.json"), settings).unwrap();
+    // An Enter right after a paste is a line break to it, so a message stays in its input box.
+    comes_back(&project, &model, &Talk::Nothing);
+}
+
+#[test]
+fn aider_goes_on_with_its_conversation() {
+    let Some(bin) = folder_of("aider") else { return };
+    let model = ModelServer::start();
+    let env = format!(
+        "OPENAI_API_KEY = 'none', OPENAI_API_BASE = 'http://127.0.0.1:{}/v1', AIDER_MODEL = 'openai/tide-1', AIDER_ANALYTICS_DISABLE = 'true', \
+         AIDER_SHOW_MODEL_WARNINGS = 'false', LITELLM_LOCAL_MODEL_COST_MAP = 'True'",
+        model.port
+    );
+    let project = stage("aider", &bin, &env);
+    // Outside a repository it would ask whether to make one.
+    assert!(Command::new("git").args(["init", "-q"]).current_dir(&project.folder).status().unwrap().success());
+    for (key, value) in [("user.name", "t"), ("user.email", "t@example.org")] {
+        assert!(Command::new("git").args(["config", key, value]).current_dir(&project.folder).status().unwrap().success());
+    }
+    comes_back(&project, &model, &Talk::Words);
+}
+
 #[test]
 fn claude_goes_on_with_its_conversation() {
     let Some(bin) = folder_of("claude") else { return };
