@@ -29,7 +29,8 @@ fn left_behind(project: &TestProject, folder: &Path) -> Vec<Value> {
 
 fn instances(project: &TestProject) -> Vec<PathBuf> {
     let home = project.root().join("home/.local/state/agents");
-    let mut all: Vec<PathBuf> = std::fs::read_dir(home).unwrap().map(|e| e.unwrap().path()).collect();
+    let names = std::fs::read_dir(home).unwrap().map(|e| e.unwrap().path());
+    let mut all: Vec<PathBuf> = names.filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.')).collect();
     all.sort();
     all
 }
