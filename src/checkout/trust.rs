@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use agents::cli::{Error, Result};
-use agents::contract::layout::ENGINE_FOLDER;
+use agents::contract::layout::{CONFIG_FILE, ENGINE_FOLDER};
 use agents::os::fs;
 use agents::os::lock::Lock;
 use serde::{Deserialize, Serialize};
@@ -47,9 +47,9 @@ fn own(file: &Path) -> Result<()> {
     fs::own_dir_if_there(folder).map_err(|e| Error::from(e).hint("move it away; fleet makes its own"))
 }
 
-/// The project's content as it is now.
-fn content(project: &Project, folder: &Path) -> Result<Trusted> {
-    let config = fs::read_if_there(&folder.join(&project.config))?.unwrap_or_default();
+/// A project's content as it is now.
+fn content(config: &Path, folder: &Path) -> Result<Trusted> {
+    let config = fs::read_if_there(&folder.join(config))?.unwrap_or_default();
     let engine = head::read(&folder.join(ENGINE_FOLDER)).commit().map(|c| c.to_string()).unwrap_or_default();
     Ok(Trusted::Content { config: text_id(&config), engine })
 }
@@ -97,28 +97,44 @@ pub fn grant(home: &Path, project: &Project, folder: &Path) -> Result<()> {
     if read(home)?.folders.get(&key(folder)) == Some(&Trusted::Made) {
         return Ok(());
     }
-    write(home, folder, content(project, folder)?)
+    write(home, folder, content(project.config.as_ref(), folder)?)
+}
+
+/// The same of a home's own agent.
+pub fn grant_home(home: &Path) -> Result<()> {
+    if read(home)?.folders.get(&key(home)) == Some(&Trusted::Made) {
+        return Ok(());
+    }
+    write(home, home, content(CONFIG_FILE.as_ref(), home)?)
 }
 
 /// Refuses a project that was not trusted, or has changed since.
 pub fn check(registry: &Registry, project: &Project, folder: &Path) -> Result<()> {
     let record = read(&registry.home)?;
-    let now = content(project, folder)?;
-    let ours = |engine: &str| project.commit.as_deref() == Some(engine);
+    judge(&record, &project.config, folder, project.commit.as_deref(), &format!("fleet start {} --trust", project.name))
+}
+
+/// The same for a home's own agent, whose engine and configuration may have come along with a cloned home.
+pub fn check_home(home: &Path) -> Result<()> {
+    judge(&read(home)?, CONFIG_FILE, home, None, "fleet po up --trust")
+}
+
+/// `ours`: the engine's commit that the operator has named; `command`: what says that it is to be trusted.
+fn judge(record: &Record, config: &str, folder: &Path, ours: Option<&str>, command: &str) -> Result<()> {
+    let now = content(config.as_ref(), folder)?;
+    let ours = |engine: &str| ours == Some(engine);
+    let file = config;
     let refuse = |what: String| {
-        let error = Error::failed(what).hint(format!(
-            "look at {} and {}/",
-            folder.join(&project.config).display(),
-            folder.join(ENGINE_FOLDER).display()
-        ));
-        Err(error.hint(format!("fleet start {} --trust   if what they would run is what you want", project.name)))
+        let error =
+            Error::failed(what).hint(format!("look at {} and {}/", folder.join(file).display(), folder.join(ENGINE_FOLDER).display()));
+        Err(error.hint(format!("{command}   if what they would run is what you want")))
     };
     match (record.folders.get(&key(folder)), &now) {
         (Some(Trusted::Made), _) => Ok(()),
         (None, _) => refuse("nobody has said yet that what it runs is to be trusted on this machine".into()),
         (Some(Trusted::Content { config: old, engine: pinned }), Trusted::Content { config, engine }) => {
             if old != config {
-                refuse(format!("{} has changed since it was trusted", project.config))
+                refuse(format!("{file} has changed since it was trusted"))
             } else if engine.is_empty() {
                 refuse("engine/ is no checked out submodule, so nothing says what it holds".into())
             } else if pinned != engine && !ours(engine) {

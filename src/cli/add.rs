@@ -31,6 +31,12 @@ pub struct Args {
 
 /// Registers it.
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
+    if args.what.is_empty() {
+        return Err(Error::usage("PATH or URL is empty").hint("fleet add .   registers the folder you are in"));
+    }
+    for tag in &args.tags {
+        grammar::name(tag).map_err(|expected| Error::usage(format!("--tag {tag:?}: {expected}")))?;
+    }
     let here = ops::absolute(Path::new(&args.what))?;
     let is_url = !os::fs::exists(&here) && args.what.contains(':');
     let name = match &args.name {

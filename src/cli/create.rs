@@ -50,6 +50,9 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let wrong = |what: &str, value: &str, expected: &str| Error::usage(format!("{what} {value:?}: {expected}"));
     grammar::name(&args.name).map_err(|expected| wrong("the name", &args.name, expected))?;
     grammar::name(&args.backend).map_err(|expected| wrong("--backend", &args.backend, expected))?;
+    for tag in &args.tags {
+        grammar::name(tag).map_err(|expected| wrong("--tag", tag, expected))?;
+    }
     let registry = ctx.registry()?;
     if args.dry_run {
         return preview(args, &registry);
@@ -57,6 +60,7 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     let mut home = Home::take(&registry)?;
     let progress = Progress::of("creating", &[&args.name]);
     let (harness, mirror, target) = engine(args, &home.registry)?;
+    known_backend(&args.backend, &mirror)?;
     let folder = folder(args, &home.registry)?;
     if mirror.url.is_none() {
         cache::seed()?;
@@ -79,6 +83,18 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     }
 }
 
+/// Only of the engine that we carry it is known which backends it has.
+pub fn known_backend(name: &str, mirror: &Mirror) -> Result<()> {
+    let known = agents::cli::BACKENDS;
+    if mirror.url.is_some() || known.contains(&name) {
+        return Ok(());
+    }
+    let hint = agents::cli::document::suggest(name, known.iter().copied());
+    Err(Error::usage(format!("--backend {name:?}: the engine has no backend of that name"))
+        .hint(hint)
+        .hint("a program of your own: create with `shell`, then write [backend.NAME] into agents.toml"))
+}
+
 fn start(harness: &Harness, folder: &Path) -> Result<()> {
     let up = drive::commands(harness, folder)?.up.ok_or_else(|| {
         Error::failed(format!("it is created, but harness {} has no command to start a project", harness.name))
@@ -91,6 +107,7 @@ fn start(harness: &Harness, folder: &Path) -> Result<()> {
 
 fn preview(args: &Args, registry: &Registry) -> Result<()> {
     let (harness, mirror, target) = engine(args, registry)?;
+    known_backend(&args.backend, &mirror)?;
     let folder = folder(args, registry)?;
     create::check_goal(&folder)?;
     if !args.no_register && registry.project(&args.name).is_some() {

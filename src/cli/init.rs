@@ -7,6 +7,7 @@ use agents::cli::{Error, Result, out};
 use agents::os::{self, fs::Found, git::Git, lock::Lock};
 
 use super::Context;
+use crate::checkout::trust;
 use crate::harness::{CARRIED, Mirror, cache};
 use crate::ops::{self, create};
 use crate::registry::grammar;
@@ -37,6 +38,7 @@ pub fn run(args: &Args, _ctx: &Context) -> Result<()> {
     };
     // Its lock is free, so nobody works on what an earlier one left.
     if partial.recover(&folder)? {
+        trust::made(&folder, &folder)?;
         out::say(format!("finished the fleet home in {}, which was interrupted", os::env::shorten(&folder)));
         return Ok(());
     }
@@ -51,6 +53,7 @@ pub fn run(args: &Args, _ctx: &Context) -> Result<()> {
     }
     built?;
     partial.settle(&folder)?;
+    trust::made(&folder, &folder)?;
     cache::seed()?;
     out::say(format!("made a fleet home in {}", os::env::shorten(&folder)));
     out::say("next: `fleet create NAME` makes a project; `fleet po up` starts the orchestrator, `fleet po attach` talks to it");
@@ -135,6 +138,7 @@ fn check_goal(folder: &Path) -> Result<()> {
 
 fn build(name: &str, folder: &Path, partial: &Path, backend: &str, lock: &Lock) -> Result<()> {
     let mirror = Mirror::open(CARRIED, None)?;
+    super::create::known_backend(backend, &mirror)?;
     let target = mirror.resolve_or_fetch(None)?;
     let plan = create::Plan { name, folder, mirror: &mirror, target: &target, backend };
     create::build(plan, partial, lock)?;

@@ -5,6 +5,7 @@ use agents::contract::layout::ENGINE_FOLDER;
 use agents::os;
 
 use super::Context;
+use crate::checkout::trust;
 use crate::harness::cache;
 
 /// The home's own agent, which runs fleet on your request
@@ -17,7 +18,11 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Start it
-    Up,
+    Up {
+        /// Trust what it would run, as it is now
+        #[arg(long)]
+        trust: bool,
+    },
     /// Stop it
     Down,
     /// Look over its shoulder, and type; Ctrl-\ detaches
@@ -48,10 +53,18 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
         return Err(error.hint("fleet init DIR   makes a home with an orchestrator"));
     }
     cache::seed()?;
-    let mut argv = vec![launcher.display().to_string()];
+    if let Verb::Up { trust: true } = &args.verb {
+        trust::grant_home(home)?;
+    }
+    let mut argv = match (trust::check_home(home), &args.verb) {
+        (Ok(()), _) => vec![launcher.display().to_string()],
+        // To stop and to look must not ask for trust: our own engine's program does it, and nothing of the home's runs.
+        (Err(_), Verb::Down | Verb::Status { .. }) => vec![cache::program().display().to_string()],
+        (Err(error), _) => return Err(error.of("the home's own agent")),
+    };
     argv.extend(
         match &args.verb {
-            Verb::Up => vec!["up"],
+            Verb::Up { .. } => vec!["up"],
             Verb::Down => vec!["down"],
             Verb::Attach => vec!["attach", AGENT],
             Verb::Send { text } => vec!["send", AGENT, "--", text],

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use agents::cli::Result;
+use agents::cli::{Error, Result};
 use agents::os::{self, env};
 
 use super::carried::{self, Carried};
@@ -28,9 +28,14 @@ pub fn seed() -> Result<()> {
     }
     let Carried { tree, commit } = carried::ids();
     let tree = tree.to_string();
-    let program = folder().join(&tree).join("agents");
+    let (engines, program) = (folder(), folder().join(&tree).join("agents"));
+    // What others can write there would be run in your name.
+    for folder in [engines.parent().unwrap_or(&engines), &engines, &engines.join(&tree)] {
+        os::fs::closed_dir(folder).map_err(|e| {
+            Error::from(e).hint(format!("if only you have written there: chmod go-w; else: rm -r {}   it is made anew", folder.display()))
+        })?;
+    }
     if !os::fs::is_executable(&program) {
-        os::fs::create_dirs(&folder().join(&tree))?;
         let aside = folder().join(&tree).join(format!(".agents.{}", std::process::id()));
         let copied = os::fs::copy(&os::process::own_program(), &aside)
             .and_then(|()| os::fs::set_mode(&aside, 0o755))

@@ -32,6 +32,12 @@ pub fn check_goal(folder: &Path) -> Result<()> {
         os::fs::Found::Folder { .. } => !os::fs::list(folder)?.is_empty(),
         _ => true,
     };
+    // Found before anything is written down that would have to be undone.
+    if let Some(above) = folder.ancestors().skip(1).find(|a| os::fs::exists(a)).filter(|a| !os::fs::is_dir(a)) {
+        return Err(
+            Error::failed(format!("{} cannot be made: {} is no folder", folder.display(), above.display())).hint("choose another --path")
+        );
+    }
     match taken {
         true => Err(Error::failed(format!("{} is there already", folder.display()))
             .hint("choose another --path, or register what is there: fleet add PATH")),

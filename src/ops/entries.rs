@@ -23,6 +23,13 @@ pub fn add(registry: &Registry, name: &str, entry: &Entry) -> Result<Registry> {
     edit.save()
 }
 
+/// Whether [`add`] would take it.
+pub fn check(registry: &Registry, name: &str, entry: &Entry) -> Result<()> {
+    let mut edit = Edit::open(registry)?;
+    edit.add_project(&project(registry, name, entry)?)?;
+    edit.check()
+}
+
 /// Puts the whole text back as it was.
 pub fn restore(registry: &Registry, text: &str) -> Result<Registry> {
     // The file, not a link to it: the link stays.

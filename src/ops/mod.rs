@@ -116,6 +116,10 @@ impl Home {
         if let Some(entry) = entry
             && self.registry.project(name).is_none()
         {
+            // One that the registry does not take must not keep everything else from being done.
+            if let Err(error) = entries::check(&self.registry, name, entry) {
+                return Ok(End::Undone { why: format!("{} is made, but was not registered: {}", folder.display(), error.message) });
+            }
             self.registry = entries::add(&self.registry, name, entry)?;
         }
         if entry.is_none_or(|e| e.repo.is_none()) {
@@ -157,7 +161,12 @@ impl Home {
         // What is written down before knows the folders; the entry is known only when it is built.
         let mut intent = Intent::Create { name: name.to_owned(), folder: folder.to_owned(), partial: partial.clone(), entry: None };
         let running = self.journal.begin(&intent, None)?;
-        let made = match build(self, &partial) {
+        // What the registry would not take is found before anything has its name.
+        let built = build(self, &partial).and_then(|made| match registered {
+            true => entries::check(&self.registry, name, &made.entry).map(|()| made),
+            false => Ok(made),
+        });
+        let made = match built {
             Ok(made) => made,
             Err(error) => {
                 os::fs::remove_tree(&partial)?;

@@ -43,7 +43,11 @@ fn wrong(folder: &Path, error: impl std::fmt::Display) -> Error {
 /// Opens a project's repository; the folder itself must be one.
 pub fn open(folder: &Path) -> Result<gix::Repository> {
     if !os::fs::is_dir(folder) {
-        return Err(Error::failed(format!("{} is not there", folder.display())));
+        let found = if os::fs::look(folder)? == Found::Nothing { "is not there" } else { "is no folder" };
+        return Err(Error::failed(format!("{} {found}", folder.display())));
+    }
+    if os::fs::look(&folder.join(".git"))? == Found::Nothing && os::fs::look(&folder.join("HEAD"))? == Found::Nothing {
+        return Err(wrong(folder, "expected a git repository, found a folder without `.git`").hint("git init there, or name its root"));
     }
     gix::open(folder).map_err(|e| wrong(folder, e))
 }

@@ -202,15 +202,26 @@ impl Edit {
         Ok(self.text.text())
     }
 
+    /// Whether [`Edit::save`] would take it, as far as the text tells.
+    pub fn check(&mut self) -> Result<()> {
+        self.apply()?;
+        self.valid(self.text.text().to_owned()).map(drop)
+    }
+
+    fn valid(&self, text: String) -> Result<Registry> {
+        let (registry, findings) = Registry::parse(&self.path, &self.home, text)?;
+        match Error::all(findings.into_iter().map(|f| Error { place: None, ..f.into() }).collect()) {
+            Some(error) => Err(error.of(format!("{} is left as it was", self.path.display()))),
+            None => Ok(registry),
+        }
+    }
+
     /// Writes the changes and returns the registry as it now is. Refused, with nothing written, where the result would not be a valid registry,
     /// or somebody else changed the file since it was read (exit 75).
     pub fn save(mut self) -> Result<Registry> {
         self.apply()?;
         let text = self.text.text().to_owned();
-        let (registry, findings) = Registry::parse(&self.path, &self.home, text)?;
-        if let Some(error) = Error::all(findings.into_iter().map(|f| Error { place: None, ..f.into() }).collect()) {
-            return Err(error.of(format!("{} is left as it was", self.path.display())));
-        }
+        let registry = self.valid(text)?;
         // The file, not a link to it: the link stays.
         let file = os::fs::canonical(&self.path)?;
         if os::fs::read_to_string(&file)? != self.original {

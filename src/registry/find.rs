@@ -38,7 +38,8 @@ fn named(path: &Path, by: &str) -> Result<PathBuf> {
     if os::fs::is_file(&file) {
         return Ok(file);
     }
-    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names_file = path.file_name().is_some_and(|n| n == FILE);
+    let folder = if names_file { file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")) } else { path };
     Err(Error::failed(format!("{by} names {}, which is not there", file.display()))
         .hint(format!("fleet init {}    makes a fleet home there", folder.display())))
 }

@@ -18,5 +18,7 @@ mod status;
 mod sweeps;
 mod tasks;
 mod terminal;
+mod trust;
 mod undo;
 mod update;
+mod wrong;

@@ -44,6 +44,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// The backends that are built in.
+pub use crate::backend::NAMES as BACKENDS;
 pub use crate::document;
 pub use crate::error::{Error, Kind, Place, Result};
 

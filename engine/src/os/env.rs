@@ -46,9 +46,9 @@ fn absolute(name: &str) -> Option<PathBuf> {
     get(name).map(PathBuf::from).filter(|p| p.is_absolute())
 }
 
-/// The user's home folder: `$HOME`, else the root folder's `/nonexistent`, so that nothing is written to a place nobody meant.
+/// The user's home folder: `$HOME`, else a place where nobody can make anything, not even root, and whose name says why.
 pub fn home() -> PathBuf {
-    absolute("HOME").unwrap_or_else(|| PathBuf::from("/nonexistent"))
+    absolute("HOME").unwrap_or_else(|| PathBuf::from("/dev/null/HOME-is-not-set"))
 }
 
 /// `~` and `~/…` mean the home folder; all else is as it stands.

@@ -256,7 +256,7 @@ pub fn canonical(path: &Path) -> io::Result<PathBuf> {
 pub fn list(path: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(_) if look(path)? == Found::Nothing => return Ok(vec![]),
         Err(e) => return Err(at(path, e)),
     };
     let mut names = vec![];
@@ -302,6 +302,20 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
         Found::Link => refuse("is a symlink"),
         Found::Nothing | Found::File { .. } | Found::Other => refuse("is no folder"),
     }
+}
+
+/// Creates a 0700 folder, or checks that the one there is the user's own and that nobody else may write in it: for what is run from there.
+pub fn closed_dir(path: &Path) -> io::Result<()> {
+    let me = rustix::process::geteuid().as_raw();
+    let found = match look(path)? {
+        Found::Nothing => return private_dir(path),
+        Found::Folder { uid, .. } if uid != me => format!("belongs to user {uid}"),
+        Found::Folder { mode, .. } if mode & 0o022 != 0 => format!("has mode {mode:04o}, so others may write there"),
+        Found::Folder { .. } => return Ok(()),
+        Found::Link => "is a symlink".into(),
+        Found::File { .. } | Found::Other => "is no folder".into(),
+    };
+    Err(io::Error::other(format!("{}: {found}; expected a folder that belongs to you and is closed to others", path.display())))
 }
 
 /// Refuses what stands in place of the user's own folder: a link, a folder of another user's (root's is fine), no folder. Nothing there is fine.
@@ -352,7 +366,9 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
 /// Removes a folder with all below it, links not followed; an absent one is fine.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at(path, e)),
+        Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || look(path)? != Found::Nothing => {
+            Err(at(path, e))
+        }
         _ => Ok(()),
     }
 }
