@@ -46,7 +46,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     // Whoever holds one of the locks must go, whatever was wanted before.
     let alive = |m: &&Meta| store::run::lives(layout, &m.session);
     let ids: Vec<String> = chosen.iter().map(|m| m.session.clone()).chain(unreadable.iter().cloned()).collect();
+    let mut held = None;
     if queue {
+        // A watchdog that has nothing else to do stays as long as somebody is connected.
+        held = Some(start::watchdog(layout)?);
         ask::tasks(layout, &ToWatchdog::Queue { end: true })?;
     }
     if !queue && changed.is_empty() && unreadable.is_empty() && !chosen.iter().any(|m| alive(&m)) {
@@ -56,7 +59,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         return nothing();
     }
     let sessions: Vec<String> = chosen.iter().filter(|m| m.wanted == Wanted::Up || alive(m)).map(|m| m.session.clone()).collect();
-    let mut watchdog = start::watchdog(layout)?;
+    let mut watchdog = held.map_or_else(|| start::watchdog(layout), Ok)?;
     let mut settled = ask::settle(layout, &mut watchdog, &ToWatchdog::Settle { sessions, asked: None })?;
     if !unreadable.is_empty() {
         settled.extend(ask::settle(layout, &mut watchdog, &ToWatchdog::End { sessions: unreadable })?);

@@ -351,6 +351,16 @@ fn down_stops_the_queue_and_up_starts_it_again() {
     queue.until(2, "finished/done");
 }
 
+#[test]
+fn a_queue_is_stopped_also_where_nothing_else_runs() {
+    let project = TestProject::new(QUEUE);
+    project.run(&["task", "add", "sh", "echo x > one; exec sleep 1000"]).ok();
+    let queue = Queue { tasks: project.data().join("tasks"), project };
+    queue.file("one");
+    queue.project.run(&["down"]).ok();
+    assert_eq!((queue.place(1), queue.project.processes()), (Some("held"), vec![]));
+}
+
 /// Many writers add at once while the watchdog is killed again and again: each task runs exactly once.
 #[test]
 fn each_of_many_runs_exactly_once_whatever_happens_to_the_watchdog() {
