@@ -32,6 +32,8 @@ class Queue(Keeper):
     def __init__(self, world, part):
         super().__init__(world, part)
         world.write(f"{part}/agents.toml", CONFIG)
+        # The engine takes no folder into which others could look.
+        os.umask(0o077)
         info = json.loads(output(["agents", "info", "--json"], self.env, self.folder))
         self.tasks = os.path.join(info["data"], "tasks")
 
@@ -40,15 +42,13 @@ class Queue(Keeper):
 
     def stop(self):
         """Tasks stay where they are put."""
-        os.makedirs(self.tasks, 0o700, exist_ok=True)
+        os.makedirs(self.tasks, exist_ok=True)
         open(os.path.join(self.tasks, "stopped"), "w").close()
 
     def fill(self, count):
         """As if so many had been done."""
         done = os.path.join(self.tasks, "finished/done")
-        os.makedirs(done, 0o700, exist_ok=True)
-        for folder in (self.tasks, os.path.join(self.tasks, "finished"), done):
-            os.chmod(folder, 0o700)
+        os.makedirs(done, exist_ok=True)
         at = "2026-01-01T10:00:00Z"
         for n in range(1_000_001, 1_000_001 + count):
             folder = os.path.join(done, f"t{n}")
