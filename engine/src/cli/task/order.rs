@@ -38,8 +38,8 @@ pub(super) struct RetryArgs {
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  agents task timeout t12 +30m     half an hour more than it has now
-  agents task timeout t12 2h       two hours from its attempt's beginning")]
+  agents task timeout t12 +30m   # half an hour more than it has now
+  agents task timeout t12 2h     # two hours from its attempt's beginning")]
 pub(super) struct TimeoutArgs {
     /// This one
     #[arg(value_name = "ID")]
