@@ -1,6 +1,6 @@
 //! `fleet completions`: for the shell's tab key.
 
-use agents::cli::{Result, out};
+use agents::cli::{Result, complete, out};
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -10,8 +10,6 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let mut script = vec![];
-    clap_complete::generate(args.shell, &mut super::command(), "fleet", &mut script);
-    out::raw(&script);
+    out::raw(&complete::script(args.shell, "fleet")?);
     Ok(())
 }

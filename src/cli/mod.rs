@@ -18,6 +18,7 @@ mod inside;
 mod list;
 mod logs;
 mod man;
+mod names;
 mod po;
 mod remove;
 mod restart;
@@ -122,7 +123,7 @@ impl Context {
 
 /// The whole command line as clap knows it, for pages and completions.
 fn command() -> clap::Command {
-    agents::cli::examples::with(Cli::command(), examples::OWN)
+    agents::cli::complete::with(agents::cli::examples::with(Cli::command(), examples::OWN), names::words)
 }
 
 fn parse(args: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
@@ -136,6 +137,9 @@ pub(crate) fn main() -> ExitCode {
         && (only == "--version" || only == "-V")
     {
         out::fact(concat!("fleet ", env!("CARGO_PKG_VERSION")));
+        return ExitCode::SUCCESS;
+    }
+    if agents::os::env::asks_for_completion() && agents::cli::complete::answers(command, &args) {
         return ExitCode::SUCCESS;
     }
     let result = parse(args).map_or_else(agents::cli::usage, run);

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod build;
+mod completions;
 mod create;
 mod drive;
 mod frozen;

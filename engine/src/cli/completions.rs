@@ -1,6 +1,6 @@
 //! `agents completions`
 
-use super::out;
+use super::{complete, out};
 use crate::error::Result;
 
 /// Print a shell's completion script
@@ -11,8 +11,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let mut script = vec![];
-    clap_complete::generate(args.shell, &mut super::command(), "agents", &mut script);
-    out::raw(&script);
+    out::raw(&complete::script(args.shell, "agents")?);
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! `out` (the gate for all output), the error and the strict reading of TOML are also for other programs that want to speak the same way.
 
+pub mod complete;
 pub mod examples;
 pub mod interrupt;
 pub mod out;
@@ -48,6 +49,7 @@ use clap::{Parser, Subcommand};
 pub use crate::backend::NAMES as BACKENDS;
 pub use crate::document;
 pub use crate::error::{Error, Kind, Place, Result};
+use crate::os::env;
 
 /// Keeps a project's coding agents alive in terminals of their own.
 #[derive(Parser)]
@@ -104,7 +106,7 @@ struct Context {
 
 /// The whole command line as clap knows it, for pages and completions.
 pub fn command() -> clap::Command {
-    examples::own(<Cli as clap::CommandFactory>::command())
+    complete::with(examples::own(<Cli as clap::CommandFactory>::command()), complete::words)
 }
 
 fn parse(args: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
@@ -117,6 +119,9 @@ pub(crate) fn main() -> ExitCode {
     // Asked by every script and shell prompt, so before anything is built.
     if matches!(text.as_slice(), [only] if only == "--version" || only == "-V") {
         out::fact(concat!("agents ", env!("CARGO_PKG_VERSION")));
+        return ExitCode::SUCCESS;
+    }
+    if env::asks_for_completion() && complete::answers(command, &args) {
         return ExitCode::SUCCESS;
     }
     let result = match crate::drive::daemon(&text) {

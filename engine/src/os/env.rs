@@ -113,6 +113,11 @@ pub fn current_dir() -> io::Result<PathBuf> {
     std::env::current_dir()
 }
 
+/// COMPLETE: a shell asks what could stand at the end of a line (`clap_complete`).
+pub fn asks_for_completion() -> bool {
+    get("COMPLETE").is_some()
+}
+
 /// NO_COLOR (no-color.org): set and not empty means no colours.
 pub fn no_color() -> bool {
     get("NO_COLOR").is_some() || text("TERM").as_deref() == Some("dumb")
