@@ -16,8 +16,8 @@ fn each_is_one_error_and_changes_nothing() {
     home.fleet(&["create", "web", "--backend", "shell"]).ok();
     std::fs::create_dir(home.file("plain")).unwrap();
     home.write("file", "");
-    let (plain, file, below) = (home.file("plain"), home.file("file"), home.file("file/below"));
-    let [plain, file, below] = [&plain, &file, &below].map(|p| p.to_str().unwrap());
+    let [plain, file, below, gone] = ["plain", "file", "file/below", "gone"].map(|p| home.file(p).to_str().unwrap().to_owned());
+    let [plain, file, below, gone] = [&plain, &file, &below, &gone].map(String::as_str);
     let cases: &[(&[&str], i32, &str)] = &[
         (&["create", "", "--backend", "shell"], 2, "the name \"\": expected"),
         (&["create", "a/b"], 2, "the name \"a/b\": expected"),
@@ -30,7 +30,7 @@ fn each_is_one_error_and_changes_nothing() {
         (&["create", "x", "--path", below], 1, "is no folder"),
         (&["create", "web"], 1, "there is a project web already"),
         (&["add", ""], 2, "PATH or URL is empty"),
-        (&["add", "/nonexistent"], 1, "/nonexistent is not there"),
+        (&["add", gone], 1, "gone is not there"),
         (&["add", file], 1, "is no folder"),
         (&["add", plain], 1, "expected a git repository"),
         (&["add", plain, "--tag", "A B"], 2, "--tag \"A B\": expected"),
@@ -44,7 +44,7 @@ fn each_is_one_error_and_changes_nothing() {
         (&["update", "web", "nope"], 1, "no tag, branch or commit \"nope\""),
         (&["engine", "build", "nope"], 1, "no tag, branch or commit \"nope\""),
         (&["engine", "publish", ""], 2, "the URL \"\""),
-        (&["--registry", "/nonexistent", "status"], 1, "fleet init /nonexistent"),
+        (&["--registry", gone, "status"], 1, "fleet init "),
         (&["init", plain, "--backend", "nope"], 2, "--backend \"nope\""),
         (&["exec", "web", "--", "no-such-program"], 1, "`no-such-program` could not be run"),
     ];

@@ -65,13 +65,24 @@ const WATCHDOG: &str = "the watchdog";
 
 /// The whole project's state, by its watchdog; none where none runs.
 pub(super) fn status(layout: &Layout) -> Result<Option<EngineStatus>> {
-    let Ok(mut stream) = Stream::connect(&layout.watchdog_socket()) else { return Ok(None) };
-    queue(&mut stream, WATCHDOG, &ToWatchdog::Status)?;
-    let answer = answer(&mut stream, WATCHDOG, AT_ONCE).map_err(|e| match rouse::hint(layout) {
-        Some(hint) => Error { hints: vec![hint], ..e },
-        None => e,
-    });
-    status_in(answer?).map(Some)
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let Ok(mut stream) = Stream::connect(&layout.watchdog_socket()) else { return Ok(None) };
+        stream.queue(JSON, &serde_json::to_vec(&ToWatchdog::Status).map_err(|e| Error::failed(e.to_string()))?, vec![]);
+        match stream.flush_by(monotonic() + AT_ONCE).and_then(|()| stream.next_by(monotonic() + AT_ONCE)) {
+            Ok(frame) => return status_in(serde_json::from_slice(&frame.payload).map_err(|e| strange(WATCHDOG).because(e))?).map(Some),
+            // It was just ending: there is another one now, or none.
+            Err(e) if has_hung_up(&e) && tries < ENDING_MAX => {}
+            Err(e) => {
+                let error = silent(&stream, WATCHDOG, &e);
+                return Err(match rouse::hint(layout) {
+                    Some(hint) => Error { hints: vec![hint], ..error },
+                    None => error,
+                });
+            }
+        }
+    }
 }
 
 /// The same, on a connection that is there, for a command that goes on to change something: a watchdog that was stopped is woken.
@@ -87,17 +98,21 @@ fn status_in(answer: FromWatchdog) -> Result<EngineStatus> {
     }
 }
 
-/// Asks the watchdog and waits for its answer. Daemons that were stopped are woken or replaced meanwhile; of a new watchdog the same is asked.
+/// Asks the watchdog and waits for its answer. Daemons that were stopped are woken or replaced meanwhile. Where the watchdog hangs up, because it was just
+/// ending, was killed or had to be, the next one is asked the same: whatever is asked may be asked twice.
 fn exchange(layout: &Layout, stream: &mut Stream, message: &ToWatchdog, limit: Duration) -> Result<FromWatchdog> {
+    let bytes = serde_json::to_vec(message).map_err(|e| Error::failed(e.to_string()))?;
     let mut rouser = Rouser::of(layout);
-    loop {
-        queue(stream, WATCHDOG, message)?;
-        match patient(&mut rouser, stream, limit) {
+    for _ in 0..ENDING_MAX {
+        stream.queue(JSON, &bytes, vec![]);
+        match stream.flush_by(monotonic() + AT_ONCE).and_then(|()| patient(&mut rouser, stream, limit)) {
             Ok(frame) => return serde_json::from_slice(&frame.payload).map_err(|e| strange(WATCHDOG).because(e)),
-            Err(e) if has_hung_up(&e) && std::mem::take(&mut rouser.ended_watchdog) => *stream = start::watchdog(layout)?,
+            Err(e) if has_hung_up(&e) => *stream = start::watchdog(layout)?,
             Err(e) => return Err(silent(stream, WATCHDOG, &e)),
         }
     }
+    Err(Error::failed("the watchdog hangs up again and again before it answers")
+        .hint("it ends each time, or has more clients than it takes: run the same command again"))
 }
 
 /// The watchdog's next frame; after some silence those who were stopped are roused.
@@ -144,21 +159,9 @@ pub(super) fn tasks(layout: &Layout, message: &ToWatchdog) -> Result<Vec<Answer>
     }
 }
 
-/// Asks a watchdog that is started if there is none, and again where the one that was there was just ending.
+/// [`exchange`] with a watchdog that is started if there is none.
 fn insist(layout: &Layout, message: &ToWatchdog) -> Result<FromWatchdog> {
-    let mut rouser = Rouser::of(layout);
-    for _ in 0..ENDING_MAX {
-        let mut watchdog = start::watchdog(layout)?;
-        let bytes = serde_json::to_vec(message).map_err(|e| Error::failed(e.to_string()))?;
-        watchdog.queue(JSON, &bytes, vec![]);
-        let answer = watchdog.flush_by(monotonic() + AT_ONCE).and_then(|()| patient(&mut rouser, &mut watchdog, SETTLED));
-        match answer {
-            Ok(frame) => return serde_json::from_slice(&frame.payload).map_err(|e| strange(WATCHDOG).because(e)),
-            Err(e) if has_hung_up(&e) => {}
-            Err(e) => return Err(silent(&watchdog, WATCHDOG, &e)),
-        }
-    }
-    Err(Error::failed("the watchdog ends again and again before it answers"))
+    exchange(layout, &mut start::watchdog(layout)?, message, SETTLED)
 }
 
 /// Has the session's host see to its pane in tmux, and waits until it is there. `hung`: tmux does not answer. An error: why there is none.

@@ -18,13 +18,11 @@ use crate::store::{events, meta};
 pub(super) struct Rouser<'a> {
     layout: &'a Layout,
     woken: Vec<ProcessId>,
-    /// Whether it has ended the watchdog, so that there is another one now.
-    pub(super) ended_watchdog: bool,
 }
 
 impl<'a> Rouser<'a> {
     pub(super) fn of(layout: &'a Layout) -> Rouser<'a> {
-        Rouser { layout, woken: vec![], ended_watchdog: false }
+        Rouser { layout, woken: vec![] }
     }
 
     /// Looks for daemons of this project that are stopped. The first time they are woken; whom that did not help is ended: the watchdog or host
@@ -37,7 +35,6 @@ impl<'a> Rouser<'a> {
                     self.tell(&format!("{who} (pid {}) was stopped (SIGSTOP), and was woken", daemon.pid), "woken", &session, daemon);
                 }
             } else if daemon.signal(Signal::KILL) {
-                self.ended_watchdog |= session.is_empty();
                 let words = format!("{who} (pid {}) was stopped again, and was killed; another one takes its place", daemon.pid);
                 self.tell(&words, "killed", &session, daemon);
             }
@@ -130,11 +127,10 @@ mod tests {
         freeze(&stranger);
         assert!(hint(&layout).unwrap().contains(&format!("kill -CONT {}", id.pid)));
         rouser.rouse();
-        assert!(rouser.woken == [id] && !id.is_stopped() && !rouser.ended_watchdog);
+        assert!(rouser.woken == [id] && !id.is_stopped());
         freeze(&watchdog);
         rouser.rouse();
         assert_eq!(watchdog.wait().unwrap().signal(), Some(libc::SIGKILL));
-        assert!(rouser.ended_watchdog);
         assert!(ProcessId::of(stranger.id() as i32).unwrap().is_stopped());
         stranger.kill().unwrap();
         stranger.wait().unwrap();

@@ -53,8 +53,12 @@ pub const HOST_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Within this time deaths of a host count together.
 pub const HOST_WINDOW: Duration = Duration::from_secs(60);
 
-/// A host that lost its watchdog and could not start a new one, because another is at it, looks again after this.
-pub const WATCHDOG_RETRY: Duration = Duration::from_secs(1);
+/// A host that lost its watchdog and could not start a new one looks again after this, then ever less often: another host may be at it, or the dead one
+/// still holds its lock. The kernel ends a process's connections before its locks, and an inotify instance between them costs it milliseconds.
+pub const WATCHDOG_RETRY_MIN: Duration = Duration::from_millis(2);
+
+/// At least this often.
+pub const WATCHDOG_RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// Something missing that the kernel does not watch for, because too much is watched already, is looked for after this, then ever less often.
 pub const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);

@@ -19,9 +19,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 fn folder_of(program: &str) -> Option<PathBuf> {
     let given = std::env::var_os("AGENTS_TEST_PROGRAMS").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
+    // Some write into their home even to say their version.
+    let home = tempfile::tempdir().unwrap();
     let found = given.into_iter().chain(std::env::split_paths(&path)).find(|f| {
         // One that was installed by halves is there and does not run.
-        let version = Command::new(f.join(program)).arg("--version").env("HOME", "/nonexistent").stderr(Stdio::null()).output();
+        let version = Command::new(f.join(program)).arg("--version").env("HOME", home.path()).stderr(Stdio::null()).output();
         version.is_ok_and(|v| v.status.success())
     });
     if found.is_none() {

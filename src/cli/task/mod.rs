@@ -32,7 +32,7 @@ pub struct Args {
 enum Verb {
     Add(Box<add::Args>),
     /// Show queues, each project's by itself; `fleet tasks` shows all in one table
-    #[command(after_help = "Example: fleet task list web --all")]
+    #[command(after_help = "Example: fleet task list web --ended")]
     List {
         #[command(flatten)]
         select: Select,
