@@ -25,7 +25,7 @@ pub fn table(report: &Report, long: bool, since: impl Fn(Timestamp) -> String) -
         if long {
             row.extend([project.git.as_ref().map_or_else(none, branch), project.git.as_ref().map_or_else(none, changes)]);
         }
-        row.extend([tasks(&project.tasks), note(project)]);
+        row.extend([tasks(&project.tasks), note(project, long)]);
         table.row(row);
         if long {
             project.agents.iter().for_each(|a| table.row(agent(a, &since)));
@@ -184,13 +184,28 @@ fn pin(project: &ProjectReport) -> Text {
     }
 }
 
-fn note(project: &ProjectReport) -> Text {
+/// What a person should know: above all who waits for one. The long view says that beside each agent.
+fn note(project: &ProjectReport, long: bool) -> Text {
     let mut words = vec![];
     if !project.enabled {
         words.push("disabled".to_owned());
     }
     words.extend(project.error.clone());
+    let calls = |a: &&AgentStatus| !long && a.state == State::Up && matches!(a.activity, Activity::Waiting | Activity::Hung);
+    let calling: Vec<String> = project.agents.iter().filter(calls).map(call).collect();
+    if !calling.is_empty() && project.state != ProjectState::Failing {
+        words.extend(calling);
+        return Text::of(Tone::Accent, words.join("; "));
+    }
+    words.extend(calling);
     Text::of(if project.state == ProjectState::Failing { Tone::Bad } else { Tone::Dim }, words.join("; "))
+}
+
+/// Who waits for a person or hangs, and what tells.
+fn call(agent: &AgentStatus) -> String {
+    let verb = if agent.activity == Activity::Waiting { "waits" } else { "hangs" };
+    let what = remark(agent).lines().next().unwrap_or_default();
+    if what.is_empty() { format!("{} {verb}", agent.session) } else { format!("{} {verb}: {what}", agent.session) }
 }
 
 /// How long ago, in its largest unit: `3m`, `2h`, `5d`.
@@ -267,7 +282,7 @@ mod tests {
         let report = Report { registry: "/srv/fleet.toml".into(), projects: vec![up, drifted, off] };
         insta::assert_snapshot!(table(&report, false, |_| "5m".into()).render(false), @r"
         PROJECT  STATE     AGENTS  HEALS  SINCE  PIN              TASKS                 NOTE
-        web      degraded  1/2 up  3      5m     v0.2.0           -
+        web      degraded  1/2 up  3      5m     v0.2.0           -                     one-1 waits
         api      down      -       0      -      v0.1.0 ≠ v0.2.0  1 running, 3 pending
         old      missing   -       0      -      v0.2.0           -                     disabled; its folder is not there␤
         ");
