@@ -254,8 +254,9 @@ fn a_host_holds_nothing_of_its_watchdog_and_shows_its_own_arguments() {
         let count = |what: &str| files.iter().filter(|f| f.contains(what)).count();
         assert_eq!((count("watchdog"), count(other)), (0, 0), "{files:?}");
         assert_eq!((count("ptmx"), count("/dev/null")), (1, 3), "{files:?}");
-        // Its listening socket, and the watchdog's connection.
-        assert_eq!(count("socket:"), 2, "{files:?}");
+        // Its listening socket, the watchdog's connection, and in tmux that of the client in the pane, or of whoever is at making it.
+        let most = if std::env::var("AGENTS_TEST_RUNTIME").is_ok_and(|r| r == "tmux") { 4 } else { 2 };
+        assert!((2..=most).contains(&count("socket:")), "{files:?}");
         let (own, starter) = (stat(host), stat(watchdog));
         assert_eq!(own[1], starter[1], "both have the same parent");
         assert_eq!(own[3], host.to_string(), "it leads a session of its own");

@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// Generous, as machines are slow now and then; what is waited for takes milliseconds.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// An agent writes a file a moment after its state has changed, and no other change need follow.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Two agents of a backend that says who it is and then repeats what it is told.
 pub const TWO: &str = r#"
 [project]
@@ -109,15 +112,19 @@ impl TestProject {
         of(&status, agent)["pid"].as_i64().unwrap_or_else(|| panic!("{agent} has no process: {status:#}")) as i32
     }
 
-    /// Waits until the state is as wanted; every change is looked at as it happens.
+    /// Waits until the state is as wanted; every change is looked at as it happens, and what the state says nothing of now and then.
     #[track_caller]
     pub fn until(&self, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
-        let mut watch = Lines::of(self.command(&["status", "--watch", "--json"]));
+        let watch = Lines::of(self.command(&["status", "--watch", "--json"]));
         let mut last = Value::Null;
+        let began = Instant::now();
         loop {
-            let Some(line) = watch.next() else { panic!("not within {DEADLINE:?}: {what}; last: {last:#}") };
-            last = serde_json::from_str(&line).unwrap();
-            if holds(&last) {
+            match watch.lines.recv_timeout(LOOK_AGAIN) {
+                Ok(line) => last = serde_json::from_str(&line).unwrap(),
+                Err(mpsc::RecvTimeoutError::Timeout) if began.elapsed() < DEADLINE => {}
+                Err(_) => panic!("not within {DEADLINE:?}: {what}; last: {last:#}"),
+            }
+            if !last.is_null() && holds(&last) {
                 return last;
             }
         }

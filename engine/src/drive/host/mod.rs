@@ -246,7 +246,8 @@ impl Host {
         self.find_group(record);
         // What has let go of the lock may still be there; no other agent is started beside it.
         let strays = !alive && !self.members().is_empty();
-        self.scattered = alive || record.is_some();
+        // All that an agent starts is born in its group: without one, and where something of it lives, they are looked for everywhere.
+        self.scattered = alive || (record.is_some() && self.group().is_none());
         if alive && adoptable && self.adopt(record) {
             self.session.limit = record.and_then(living_limit);
             return Ok(Event::Adopted);
@@ -401,6 +402,8 @@ impl Host {
         while buffer.len() < OUTPUT_BYTES {
             match rustix::io::read(&self.pty.master, rustix::buffer::spare_capacity(&mut buffer)) {
                 Ok(0) => break,
+                // What a message's echo is must be in the log before anything else is waited for: the next host tells by it what was typed.
+                Ok(_) if self.deliveries.is_typing() => break,
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(_) => break,
             }
