@@ -54,15 +54,18 @@ pub struct Waiting {
     pub begins: String,
 }
 
-/// How far a message has been typed, in the runtime folder: written before every piece of it, for the host that may come after this one.
+/// How far a message has been typed, in the runtime folder: written before every piece of it and after, for the host that may come after this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Typing {
     pub message: u64,
     pub agent: ProcessId,
     /// It goes in as a bracketed paste.
     pub paste: bool,
-    /// So many of its pieces were given to the terminal; of the last one it is not certain.
+    /// So many of its pieces were begun.
     pub begun: usize,
+    /// So many were given to the terminal for certain; one more may have been.
+    #[serde(default)]
+    pub typed: usize,
     /// The terminal itself echoes what is typed, so something must have been printed since.
     pub shows: bool,
     /// The log's length then.

@@ -237,12 +237,14 @@ impl Host {
             {
                 (first.typed, first.look_at) = (true, now + LOOK_FIRST);
                 first.begun += 1;
-                if let (Some(message), begun, paste) = (first.message, first.begun, first.paste) {
-                    self.note_typing(message, begun, paste);
-                }
+                let (message, begun, paste) = (first.message, first.begun, first.paste);
+                let noted = message.and_then(|message| self.note_typing(message, begun, paste));
                 self.input.extend(piece);
                 // At once: what was noted and is not typed when the host dies may be taken for typed.
                 self.type_input();
+                if let Some(noted) = noted.filter(|_| self.input.is_empty()) {
+                    self.note_typed(noted);
+                }
             } else if !first.typed {
                 self.end_delivery(Ok(()));
                 continue;

@@ -91,6 +91,9 @@ fn held(why: impl Into<String>) -> Held {
     Held { why: why.into(), look_at: None }
 }
 
+/// A piece's echo is read in so many turns at most.
+const ECHO_READS_MAX: usize = 16;
+
 /// A message as it goes into a terminal. The last piece is Enter: not in the same read as the text, which it would be taken for a part of.
 fn pieces(text: &str, paste: bool) -> Vec<Vec<u8>> {
     let clean = clean(text);
@@ -297,10 +300,11 @@ impl Host {
             }
             return Ok(());
         }
-        // Before it decides, what the dead host has typed has to show.
+        // Before it decides, what the dead host has typed has to show: it has just been made to arrive, and its echo is read now.
+        self.take_output();
         let printed = self.log_bytes() != typing.log_bytes;
         let last = pieces.get(typing.begun.wrapping_sub(1)).map_or(0, Vec::len) as u64;
-        let lost = unread == 0 && ((typing.shows && !printed) || self.has_not_read(&typing.reads, last));
+        let lost = typing.typed < typing.begun && unread == 0 && ((typing.shows && !printed) || self.has_not_read(&typing.reads, last));
         let begun = typing.begun.saturating_sub(usize::from(lost)).min(pieces.len());
         self.deliveries.push(Delivery::of_message(id, pieces, begun, typing.paste));
         self.mailbox.why = NOT_READ.into();
@@ -338,16 +342,25 @@ impl Host {
         all_live && now.iter().map(|(pid, n)| n.saturating_sub(known(*pid))).sum::<u64>() < bytes
     }
 
-    /// Notes that the next piece is about to be typed.
-    pub(super) fn note_typing(&self, message: u64, begun: usize, paste: bool) {
-        let Some(agent) = self.agent.as_ref().map(|a| a.id) else { return };
+    /// Notes that the next piece is about to be typed; answers with what was noted.
+    pub(super) fn note_typing(&mut self, message: u64, begun: usize, paste: bool) -> Option<Typing> {
+        let agent = self.agent.as_ref()?.id;
         let modes = tcgetattr(&self.pty.slave).map_or(LocalModes::ICANON, |t| t.local_modes);
         let shows = modes.contains(LocalModes::ECHO);
+        // The echo of the piece before has to be in the log: what is printed from here on is this one's. A program that prints without end is not waited for.
+        let _ = self.pty.unread_bytes();
+        let _ = (0..ECHO_READS_MAX).all(|_| self.take_output());
         // A line that is not complete cannot be read yet.
         let reads = if modes.contains(LocalModes::ICANON) { vec![] } else { self.reads() };
-        let typing = Typing { message, agent, paste, begun, shows, log_bytes: self.log_bytes(), reads };
+        let typing = Typing { message, agent, paste, begun, typed: begun.saturating_sub(1), shows, log_bytes: self.log_bytes(), reads };
         // The runtime folder is memory; where even that is full, what is typed matters more than what a next host would know.
         let _ = mail::write_typing(&self.layout, &self.id, &typing);
+        Some(typing)
+    }
+
+    /// Notes that the piece which was begun last is in the terminal: from here on its echo may be read, and says nothing to the next host any more.
+    pub(super) fn note_typed(&self, typing: Typing) {
+        let _ = mail::write_typing(&self.layout, &self.id, &Typing { typed: typing.begun, ..typing });
     }
 
     /// Why nothing is to be typed now.

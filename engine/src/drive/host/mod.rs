@@ -396,8 +396,8 @@ impl Host {
         self.write_events();
     }
 
-    /// Reads what the program printed: to the log, to those attached, and its questions answered.
-    fn take_output(&mut self) {
+    /// Reads what the program printed: to the log, to those attached, and its questions answered. False: it had printed nothing.
+    fn take_output(&mut self) -> bool {
         let mut buffer: Vec<u8> = Vec::with_capacity(OUTPUT_BYTES);
         while buffer.len() < OUTPUT_BYTES {
             match rustix::io::read(&self.pty.master, rustix::buffer::spare_capacity(&mut buffer)) {
@@ -409,7 +409,7 @@ impl Host {
             }
         }
         if buffer.is_empty() {
-            return;
+            return false;
         }
         if !std::mem::replace(&mut self.spoke, true) {
             self.clients.spoke();
@@ -425,6 +425,7 @@ impl Host {
         self.deliveries.look_now();
         self.mailbox.printed();
         self.activity_printed(buffer.len());
+        true
     }
 
     fn type_input(&mut self) {
