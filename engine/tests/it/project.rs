@@ -168,7 +168,13 @@ impl TestProject {
         while nobody < 5 {
             let victims = self.processes();
             nobody = if victims.is_empty() { nobody + 1 } else { 0 };
-            victims.into_iter().for_each(kill);
+            victims.iter().copied().for_each(kill);
+            // One that is killed loses its command line first and its locks last.
+            victims.into_iter().for_each(|victim| {
+                while is_alive(victim) {
+                    std::thread::yield_now();
+                }
+            });
         }
     }
 
