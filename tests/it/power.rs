@@ -47,7 +47,7 @@ impl Disk {
         shut_down(&folder);
         self.end_all();
         let text = format!(
-            "umount {0} && mount -o loop,commit=600,noauto_da_alloc {1} {0} && rm -rf {0}/run/*",
+            "for try in $(seq 100); do umount {0} && break; sleep 0.1; done; mount -o loop,commit=600,noauto_da_alloc {1} {0} && rm -rf {0}/run/*",
             folder.display(),
             self.image.display()
         );
@@ -68,8 +68,16 @@ impl Disk {
                 })
                 .collect();
             nobody = if ours.is_empty() { nobody + 1 } else { 0 };
-            for pid in ours {
-                let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL);
+            for pid in &ours {
+                let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(*pid).unwrap(), rustix::process::Signal::KILL);
+            }
+            // One that is killed loses its environment first and its files last.
+            let lives = |pid: &i32| {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                stat.rfind(')').is_some_and(|at| !stat[at..].starts_with(") Z") && !stat[at..].starts_with(") X"))
+            };
+            while ours.iter().any(lives) {
+                std::thread::yield_now();
             }
         }
     }
