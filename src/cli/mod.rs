@@ -40,7 +40,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agents::cli::{Result, out};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::registry::Registry;
 
@@ -71,6 +71,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Verb {
     Init(init::Args),
     Create(create::Args),
@@ -123,11 +124,7 @@ impl Context {
 
 /// The whole command line as clap knows it, for pages and completions.
 fn command() -> clap::Command {
-    agents::cli::complete::with(agents::cli::examples::with(Cli::command(), examples::OWN), names::words)
-}
-
-fn parse(args: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&command().try_get_matches_from(args)?)
+    agents::cli::complete::with(agents::cli::examples::with(agents::cli::whole::<Cli>(), examples::OWN), names::words)
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -142,7 +139,7 @@ pub(crate) fn main() -> ExitCode {
     if agents::os::env::asks_for_completion() && agents::cli::complete::answers(command, &args) {
         return ExitCode::SUCCESS;
     }
-    let result = parse(args).map_or_else(agents::cli::usage, run);
+    let result = agents::cli::parse(args, command).map_or_else(agents::cli::usage, run);
     agents::cli::interrupt::end();
     match result {
         Ok(()) => ExitCode::SUCCESS,

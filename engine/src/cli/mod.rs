@@ -69,6 +69,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 enum Verb {
     Up(up::Args),
     Down(down::Args),
@@ -106,11 +107,20 @@ struct Context {
 
 /// The whole command line as clap knows it, for pages and completions.
 pub fn command() -> clap::Command {
-    complete::with(examples::own(<Cli as clap::CommandFactory>::command()), complete::words)
+    complete::with(examples::own(whole::<Cli>()), complete::words)
 }
 
-fn parse(args: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
-    <Cli as clap::FromArgMatches>::from_arg_matches(&command().try_get_matches_from(args)?)
+/// With every verb's arguments, which clap otherwise leaves out until the verb is called.
+pub fn whole<C: clap::CommandFactory>() -> clap::Command {
+    let mut command = C::command();
+    command.build();
+    command
+}
+
+/// Reads a command line. Building `whole` takes longer than most commands do, so it is left to those that need it: for a page, or to say what is wrong.
+pub fn parse<C: Parser>(args: Vec<std::ffi::OsString>, whole: impl Fn() -> clap::Command) -> Result<C, clap::Error> {
+    let matches = C::command().try_get_matches_from(args.clone()).or_else(|_| whole().try_get_matches_from(args))?;
+    C::from_arg_matches(&matches)
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -126,7 +136,7 @@ pub(crate) fn main() -> ExitCode {
     }
     let result = match crate::drive::daemon(&text) {
         Some(result) => result,
-        None => parse(args).map_or_else(usage, run),
+        None => parse(args, command).map_or_else(usage, run),
     };
     interrupt::end();
     match result {

@@ -29,6 +29,7 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     Add(Box<add::Args>),
     /// Show queues, each project's by itself; `fleet tasks` shows all in one table

@@ -42,6 +42,7 @@ pub(super) struct Args {
 }
 
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 enum Verb {
     Add(Box<add::Args>),
     List(list::Args),
