@@ -13,9 +13,9 @@ use agents::os::lock::Lock;
 use serde::{Deserialize, Serialize};
 
 use super::head;
-use crate::registry::{Project, Registry, text_id};
+use crate::registry::{Project, Registry, records, text_id};
 
-/// What was trusted, by folder.
+/// What was trusted, by folder: its path from the home if it is below that, so that a home that is moved takes it along.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
     folders: BTreeMap<String, Trusted>,
@@ -30,21 +30,18 @@ enum Trusted {
     Content { config: String, engine: String },
 }
 
-fn file(home: &Path) -> PathBuf {
-    home.join(".fleet/trust.json")
+fn file(records: &Path) -> PathBuf {
+    records.join("trust.json")
 }
 
 fn read(home: &Path) -> Result<Record> {
-    let path = file(home);
-    own(&path)?;
-    let Some(text) = fs::read_if_there(&path)? else { return Ok(Record::default()) };
-    serde_json::from_str(&text).map_err(|e| Error::invalid(&path, e.to_string()).hint("move it away: what it held is asked again"))
+    read_in(&records::find(home)?.folder)
 }
 
-/// What others can write says nothing about what this user trusts.
-fn own(file: &Path) -> Result<()> {
-    let folder = file.parent().unwrap_or(file);
-    fs::own_dir_if_there(folder).map_err(|e| Error::from(e).hint("move it away; fleet makes its own"))
+fn read_in(records: &Path) -> Result<Record> {
+    let path = file(records);
+    let Some(text) = fs::read_if_there(&path)? else { return Ok(Record::default()) };
+    serde_json::from_str(&text).map_err(|e| Error::invalid(&path, e.to_string()).hint("move it away: what it held is asked again"))
 }
 
 /// A project's content as it is now.
@@ -54,34 +51,36 @@ fn content(config: &Path, folder: &Path) -> Result<Trusted> {
     Ok(Trusted::Content { config: text_id(&config), engine })
 }
 
-fn key(folder: &Path) -> String {
-    fs::canonical(folder).unwrap_or_else(|_| folder.to_path_buf()).display().to_string()
+fn key(home: &Path, folder: &Path) -> String {
+    let plain = |path: &Path| fs::canonical(path).unwrap_or_else(|_| path.to_path_buf());
+    let folder = plain(folder);
+    match folder.strip_prefix(plain(home)) {
+        Ok(below) => Path::new(".").join(below).display().to_string(),
+        Err(_) => folder.display().to_string(),
+    }
 }
 
 fn write(home: &Path, folder: &Path, trusted: Trusted) -> Result<()> {
-    let path = file(home);
-    own(&path)?;
-    fs::create_dirs(path.parent().unwrap_or(home))?;
+    write_in(&records::claim(home)?, key(home, folder), trusted)
+}
+
+fn write_in(records: &Path, key: String, trusted: Trusted) -> Result<()> {
+    let path = file(records);
     let _lock = Lock::wait(&path.with_extension("lock"))?;
-    let mut record = read(home)?;
-    if record.folders.get(&key(folder)) == Some(&trusted) {
+    let mut record = read_in(records)?;
+    if record.folders.get(&key) == Some(&trusted) {
         return Ok(());
     }
-    record.folders.insert(key(folder), trusted);
+    record.folders.insert(key, trusted);
     let text = serde_json::to_string_pretty(&record).map_err(|e| Error::failed(e.to_string()))?;
     Ok(fs::write_atomic(&path, text.as_bytes(), 0o600)?)
 }
 
 /// Removes what a killed command was writing beside the record.
 pub fn sweep(home: &Path) -> Result<()> {
-    let path = file(home);
-    let folder = path.parent().unwrap_or(home);
-    own(&path)?;
-    if !fs::is_dir(folder) {
-        return Ok(());
-    }
-    let _lock = Lock::wait(&path.with_extension("lock"))?;
-    for name in fs::list(folder)?.iter().filter(|n| n.starts_with(".trust.json.") && n.ends_with(".tmp")) {
+    let folder = records::claim(home)?;
+    let _lock = Lock::wait(&file(&folder).with_extension("lock"))?;
+    for name in fs::list(&folder)?.iter().filter(|n| n.starts_with(".trust.json.") && n.ends_with(".tmp")) {
         fs::remove_file(&folder.join(name))?;
     }
     Ok(())
@@ -94,7 +93,7 @@ pub fn made(home: &Path, folder: &Path) -> Result<()> {
 
 /// The operator has looked at the project as it is now.
 pub fn grant(home: &Path, project: &Project, folder: &Path) -> Result<()> {
-    if read(home)?.folders.get(&key(folder)) == Some(&Trusted::Made) {
+    if read(home)?.folders.get(&key(home, folder)) == Some(&Trusted::Made) {
         return Ok(());
     }
     write(home, folder, content(project.config.as_ref(), folder)?)
@@ -102,7 +101,7 @@ pub fn grant(home: &Path, project: &Project, folder: &Path) -> Result<()> {
 
 /// The same of a home's own agent.
 pub fn grant_home(home: &Path) -> Result<()> {
-    if read(home)?.folders.get(&key(home)) == Some(&Trusted::Made) {
+    if read(home)?.folders.get(&key(home, home)) == Some(&Trusted::Made) {
         return Ok(());
     }
     write(home, home, content(CONFIG_FILE.as_ref(), home)?)
@@ -110,17 +109,17 @@ pub fn grant_home(home: &Path) -> Result<()> {
 
 /// Refuses a project that was not trusted, or has changed since.
 pub fn check(registry: &Registry, project: &Project, folder: &Path) -> Result<()> {
-    let record = read(&registry.home)?;
-    judge(&record, &project.config, folder, project.commit.as_deref(), &format!("fleet start {} --trust", project.name))
+    let trusted = read(&registry.home)?.folders.remove(&key(&registry.home, folder));
+    judge(trusted.as_ref(), &project.config, folder, project.commit.as_deref(), &format!("fleet start {} --trust", project.name))
 }
 
 /// The same for a home's own agent, whose engine and configuration may have come along with a cloned home.
 pub fn check_home(home: &Path) -> Result<()> {
-    judge(&read(home)?, CONFIG_FILE, home, None, "fleet po up --trust")
+    judge(read(home)?.folders.get(&key(home, home)), CONFIG_FILE, home, None, "fleet po up --trust")
 }
 
 /// `ours`: the engine's commit that the operator has named; `command`: what says that it is to be trusted.
-fn judge(record: &Record, config: &str, folder: &Path, ours: Option<&str>, command: &str) -> Result<()> {
+fn judge(trusted: Option<&Trusted>, config: &str, folder: &Path, ours: Option<&str>, command: &str) -> Result<()> {
     let now = content(config.as_ref(), folder)?;
     let ours = |engine: &str| ours == Some(engine);
     let file = config;
@@ -129,7 +128,7 @@ fn judge(record: &Record, config: &str, folder: &Path, ours: Option<&str>, comma
             Error::failed(what).hint(format!("look at {} and {}/", folder.join(file).display(), folder.join(ENGINE_FOLDER).display()));
         Err(error.hint(format!("{command}   if what they would run is what you want")))
     };
-    match (record.folders.get(&key(folder)), &now) {
+    match (trusted, &now) {
         (Some(Trusted::Made), _) => Ok(()),
         (None, _) => refuse("nobody has said yet that what it runs is to be trusted on this machine".into()),
         (Some(Trusted::Content { config: old, engine: pinned }), Trusted::Content { config, engine }) => {
@@ -153,25 +152,34 @@ mod tests {
 
     #[test]
     fn what_was_trusted_is_trusted_until_it_changes() {
-        let home = tempfile::tempdir().unwrap();
-        let folder = home.path().join("web");
+        let records = tempfile::tempdir().unwrap();
+        let folder = records.path().join("web");
         let git = folder.join("engine/.git");
         fs::create_dirs(&git).unwrap();
-        let config = folder.join("agents.toml");
+        let config = folder.join(CONFIG_FILE);
         fs::write_atomic(&config, b"[agent.a]\n", 0o644).unwrap();
-        let text = format!("[[project]]\nname = \"web\"\nlocation = \"{}\"\n", folder.display());
-        let registry = Registry::from_text(&home.path().join("fleet.toml"), &text).unwrap();
-        let project = registry.project("web").unwrap();
-        assert!(check(&registry, project, &folder).unwrap_err().message.contains("nobody has said"));
-        grant(&registry.home, project, &folder).unwrap();
-        assert!(check(&registry, project, &folder).unwrap_err().message.contains("nothing says what it holds"));
+        let grant = |trusted| write_in(records.path(), "web".into(), trusted).unwrap();
+        let now = || content(CONFIG_FILE.as_ref(), &folder).unwrap();
+        let check = || judge(read_in(records.path()).unwrap().folders.get("web"), CONFIG_FILE, &folder, None, "fleet start web --trust");
+        assert!(check().unwrap_err().message.contains("nobody has said"));
+        grant(now());
+        assert!(check().unwrap_err().message.contains("nothing says what it holds"));
         fs::write_atomic(&git.join("HEAD"), "1".repeat(40).as_bytes(), 0o644).unwrap();
-        assert!(check(&registry, project, &folder).unwrap_err().message.contains("neither trusted"));
-        grant(&registry.home, project, &folder).unwrap();
-        check(&registry, project, &folder).unwrap();
+        assert!(check().unwrap_err().message.contains("neither trusted"));
+        grant(now());
+        check().unwrap();
         fs::write_atomic(&config, b"[agent.a]\nbackend = \"shell\"\ncommand = [\"rm\"]\n", 0o644).unwrap();
-        assert!(check(&registry, project, &folder).unwrap_err().message.contains("has changed"));
-        made(&registry.home, &folder).unwrap();
-        check(&registry, project, &folder).unwrap();
+        assert!(check().unwrap_err().message.contains("has changed"));
+        grant(Trusted::Made);
+        check().unwrap();
+    }
+
+    #[test]
+    fn what_lies_in_the_home_is_known_by_its_place_there() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dirs(&home.path().join("projects/web")).unwrap();
+        let key = |folder: &Path| key(home.path(), folder);
+        assert_eq!((key(home.path()).as_str(), key(&home.path().join("projects/web")).as_str()), ("./", "./projects/web"));
+        assert_eq!(key(Path::new("/")), "/");
     }
 }

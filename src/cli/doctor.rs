@@ -9,7 +9,7 @@ use agents::os::{self, env, fs, git::Git, lock::Lock};
 use super::Context;
 use crate::harness::{cache, carried, mirror};
 use crate::ops::journal::Journal;
-use crate::registry::Registry;
+use crate::registry::{Registry, records};
 
 /// Check this machine and the fleet home: git, folders, caches, what was interrupted; exit status 1 where something must be mended
 #[derive(Debug, clap::Args)]
@@ -183,6 +183,11 @@ fn home(registry: &Registry, lines: &mut Vec<Line>) {
         lines.push(line("lock", Verdict::Warn, finding, "wait until it is done"));
     }
     lines.push(journal(registry));
+    let left = registry.home.join(".fleet");
+    if fs::exists(&left) {
+        let finding = format!("{} is not read: what fleet knows of a home lies outside of it", env::shorten(&left));
+        lines.push(line("records", Verdict::Warn, finding, format!("rm -r {}", env::shorten(&left))));
+    }
     for harness in registry.harnesses.values() {
         let path = mirror::path(&harness.name, harness.url.as_deref());
         if fs::is_dir(&path) {
@@ -205,8 +210,7 @@ fn home(registry: &Registry, lines: &mut Vec<Line>) {
 }
 
 fn journal(registry: &Registry) -> Line {
-    let journal = Journal::of(&registry.home);
-    match journal.unfinished() {
+    match records::find(&registry.home).and_then(|r| Journal::of(&r.folder).unfinished()) {
         Ok(None) => ok("journal", "nothing is unfinished"),
         Ok(Some((record, _))) => line(
             "journal",

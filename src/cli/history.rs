@@ -5,6 +5,7 @@ use agents::cli::{Result, out};
 
 use super::Context;
 use crate::ops::journal::{End, Journal, Record};
+use crate::registry::records;
 
 /// List what was changed, newest first
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,7 @@ pub struct Args {
 
 /// Lists operations. Waits for no lock.
 pub fn run(args: &Args, ctx: &Context) -> Result<()> {
-    let (records, odd) = Journal::of(&ctx.registry()?.home).records()?;
+    let (records, odd) = Journal::of(&records::find(&ctx.registry()?.home)?.folder).records()?;
     let shown = records.iter().rev().take(args.number);
     if args.json {
         out::json(&shown.map(json).collect::<Vec<_>>());

@@ -10,7 +10,7 @@ use super::Context;
 use crate::checkout::trust;
 use crate::harness::{CARRIED, Mirror, cache};
 use crate::ops::{self, create};
-use crate::registry::grammar;
+use crate::registry::{grammar, records};
 use crate::view::progress::Progress;
 
 /// Make a fleet home: the registry, and the orchestrator that runs fleet for you
@@ -38,6 +38,7 @@ pub fn run(args: &Args, _ctx: &Context) -> Result<()> {
     };
     // Its lock is free, so nobody works on what an earlier one left.
     if partial.recover(&folder)? {
+        records::forget(&folder)?;
         trust::made(&folder, &folder)?;
         out::say(format!("finished the fleet home in {}, which was interrupted", os::env::shorten(&folder)));
         return Ok(());
@@ -53,6 +54,7 @@ pub fn run(args: &Args, _ctx: &Context) -> Result<()> {
     }
     built?;
     partial.settle(&folder)?;
+    records::forget(&folder)?;
     trust::made(&folder, &folder)?;
     cache::seed()?;
     out::say(format!("made a fleet home in {}", os::env::shorten(&folder)));

@@ -1,6 +1,6 @@
 //! The journal of a fleet home: what is about to be done is written down before, so that the next command can finish or undo it.
 //!
-//! One file of JSON lines an operation, `.fleet/journal/{number}.jsonl`: the intent, steps, the end. Only the home's lock holder writes.
+//! One file of JSON lines an operation, `journal/{number}.jsonl` among the records of the home: the intent, steps, the end. Only the home's lock holder writes.
 
 use std::path::{Path, PathBuf};
 
@@ -162,8 +162,9 @@ pub struct Running {
 }
 
 impl Journal {
-    pub fn of(home: &Path) -> Journal {
-        Journal { folder: home.join(".fleet/journal") }
+    /// Among these records.
+    pub fn of(records: &Path) -> Journal {
+        Journal { folder: records.join("journal") }
     }
 
     /// Where it lies.
@@ -175,12 +176,8 @@ impl Journal {
     pub fn begin(&self, intent: &Intent, undoes: Option<u64>) -> Result<Running> {
         let numbers = self.numbers()?;
         if !os::fs::is_dir(&self.folder) {
-            os::fs::create_dirs(&self.folder)?;
-            if let Some(above) = self.folder.parent() {
-                // The home may be a repository that nobody told about this folder.
-                os::fs::create_new(&above.join(".gitignore"), b"*\n", 0o644)?;
-                os::fs::sync_dir(above)?;
-            }
+            os::fs::private_dir(&self.folder)?;
+            os::fs::sync_dir(self.folder.parent().unwrap_or(&self.folder))?;
         }
         for old in &numbers[..numbers.len().saturating_sub(KEPT_MAX)] {
             os::fs::remove_file(&self.path(*old))?;
@@ -222,9 +219,7 @@ impl Journal {
 
     fn numbers(&self) -> Result<Vec<u64>> {
         // What stands there is acted on: an interrupted operation is finished or undone, and folders are removed for it.
-        for folder in self.folder.parent().into_iter().chain([&*self.folder]) {
-            os::fs::own_dir_if_there(folder).map_err(|e| Error::from(e).hint("move it away; fleet makes its own"))?;
-        }
+        os::fs::own_dir_if_there(&self.folder).map_err(|e| Error::from(e).hint("move it away; fleet makes its own"))?;
         let names = os::fs::list(&self.folder)?;
         let mut numbers: Vec<u64> = names.iter().filter_map(|n| n.strip_suffix(".jsonl")?.parse().ok()).collect();
         numbers.sort_unstable();
@@ -255,6 +250,11 @@ impl Journal {
 }
 
 impl Running {
+    /// The operation's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes that a step is done, durably.
     pub fn step(&self, step: impl Into<String>) -> Result<()> {
         Ok(os::fs::append_durable(&self.path, &encode(&Line::Step { step: step.into() }))?)

@@ -21,7 +21,7 @@ use agents::os::{self, fs::Found, lock::Lock};
 
 use crate::checkout::trust;
 use crate::registry::edit::Edit;
-use crate::registry::{self, Project, Registry, text_id};
+use crate::registry::{self, Project, Registry, records, text_id};
 use journal::{End, Entry, Intent, Journal, Record};
 
 /// A fleet home that is being changed: its lock is held, and nothing unfinished lies in its journal.
@@ -38,7 +38,7 @@ impl Home {
         agents::cli::interrupt::watch();
         let lock = registry::lock(registry)?;
         let registry = Registry::load(&registry.path)?;
-        let journal = Journal::of(&registry.home);
+        let journal = Journal::of(&follow(&registry.home)?);
         let mut home = Home { registry, lock, journal };
         home.sweep()?;
         home.recover()?;
@@ -188,6 +188,21 @@ impl Home {
         running.end(End::Done)?;
         Ok(made)
     }
+}
+
+/// The home's records, wherever it was moved to. What was interrupted names folders of where it was, so that is ended there.
+fn follow(home: &Path) -> Result<PathBuf> {
+    let found = records::find(home)?;
+    if let Some(from) = found.moved_from
+        && let Some((record, running)) = Journal::of(&found.folder).unfinished()?
+    {
+        let (from, now) = (os::env::shorten(&from), os::env::shorten(home));
+        let error = Error::failed(format!("the fleet home was moved from {from} while `{}` was unfinished", record.title()));
+        let error =
+            error.hint("move it back; the next fleet command there that changes something finishes or undoes it. Then move it again");
+        return Err(error.hint(format!("rm {}   if {now} and its projects are as you want them", os::env::shorten(running.path()))));
+    }
+    records::follow(home)
 }
 
 /// A project that was built, before it has its name.

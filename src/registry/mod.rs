@@ -10,6 +10,7 @@ mod file;
 mod find;
 pub mod grammar;
 mod lock;
+pub mod records;
 pub mod select;
 mod splice;
 pub mod validate;

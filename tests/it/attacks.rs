@@ -9,7 +9,7 @@ use crate::home::TestHome;
 pub fn stranger(home: &TestHome) -> std::path::PathBuf {
     home.fleet(&["create", "web"]).ok();
     home.fleet(&["remove", "web"]).ok();
-    let _ = std::fs::remove_file(home.file("home/.fleet/trust.json"));
+    let _ = std::fs::remove_file(home.records().join("trust.json"));
     home.project("web")
 }
 
@@ -158,7 +158,7 @@ fn what_changed_after_it_was_trusted_asks_again() {
     assert!(home.fleet(&["start", "web"]).fails(1).contains("no checked out submodule"));
     // A registry that came from another machine brings no trust along.
     std::fs::rename(home.file("dot-git"), web.join("engine/.git")).unwrap();
-    std::fs::remove_file(home.file("home/.fleet/trust.json")).unwrap();
+    std::fs::remove_file(home.records().join("trust.json")).unwrap();
     assert!(home.fleet(&["start", "web"]).fails(1).contains("nobody has said yet"));
 }
 

@@ -136,7 +136,7 @@ fn a_dry_run_makes_nothing() {
     let before = home.registry();
     assert!(home.fleet(&["create", "web", "--dry-run"]).ok().contains("would create web"));
     assert_eq!(home.registry(), before);
-    assert!(!home.project("web").exists() && !home.file("home/.fleet").exists());
+    assert!(!home.project("web").exists() && !home.file(".local/state/fleet").exists());
 }
 
 #[test]

@@ -80,6 +80,20 @@ impl TestHome {
         self.read("home/fleet.toml")
     }
 
+    /// Where the fleet home's records lie. They are named for what tells its folder from others.
+    #[track_caller]
+    pub fn records(&self) -> PathBuf {
+        self.records_of(&self.file("home"))
+    }
+    /// The same of any home that has some.
+    #[track_caller]
+    pub fn records_of(&self, home: &Path) -> PathBuf {
+        let shown = format!("\"path\":\"{}\"", home.display());
+        let all = std::fs::read_dir(self.file(".local/state/fleet")).unwrap().map(|e| e.unwrap().path());
+        let mut found = all.filter(|f| std::fs::read_to_string(f.join("origin")).is_ok_and(|o| o.contains(&shown)));
+        found.next().unwrap_or_else(|| panic!("nothing is known of {}", home.display()))
+    }
+
     /// A command with this home's environment and nothing of the caller's but the path.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
         let mut command = Command::new(program);

@@ -34,7 +34,7 @@ fn each_file(folder: &Path, see: &mut impl FnMut(&Path)) {
 fn records_behind_a_link_or_of_another_user_are_neither_read_nor_written() {
     let home = TestHome::new();
     let web = stranger(&home);
-    let records = home.file("home/.fleet");
+    let records = home.records();
     let aside = home.file("aside");
     std::fs::rename(&records, &aside).unwrap();
     std::fs::create_dir(home.file("elsewhere")).unwrap();
@@ -43,7 +43,7 @@ fn records_behind_a_link_or_of_another_user_are_neither_read_nor_written() {
         let before = home.registry();
         for verb in verbs {
             let said = home.fleet(verb).fails(1);
-            assert!(said.contains(words) && said.contains(".fleet"), "{verb:?}: {said}");
+            assert!(said.contains(words) && said.contains(".local/state/fleet/"), "{verb:?}: {said}");
         }
         assert_eq!(home.registry(), before);
         assert!(!home.project("other").exists());

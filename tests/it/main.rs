@@ -14,6 +14,7 @@ mod kill;
 mod links;
 mod live;
 mod power;
+mod records;
 mod service;
 mod status;
 mod sweeps;

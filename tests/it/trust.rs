@@ -46,7 +46,6 @@ fn the_agent_of_a_home_from_elsewhere_is_not_started_unasked() {
     po("one", &["down"]).ok();
     let copied = std::process::Command::new("cp").arg("-a").args([home.project("one"), home.project("two")]).status().unwrap();
     assert!(copied.success());
-    std::fs::remove_dir_all(home.project("two").join(".fleet")).unwrap();
     let said = po("two", &["up"]).fails(1);
     assert!(said.contains("nobody has said yet") && said.contains("fleet po up --trust"), "{said}");
     po("two", &["attach"]).fails(1);

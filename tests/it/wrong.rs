@@ -67,7 +67,7 @@ fn each_is_one_error_and_changes_nothing() {
 fn an_entry_that_the_registry_does_not_take_blocks_nothing() {
     let home = TestHome::new();
     home.fleet(&["create", "web", "--backend", "shell"]).ok();
-    let folder = home.file("home/.fleet/journal");
+    let folder = home.records().join("journal");
     let last = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).max().unwrap();
     let text = std::fs::read_to_string(&last).unwrap();
     let open: Vec<&str> = text.lines().filter(|l| !l.contains("\"end\"")).collect();
