@@ -30,6 +30,7 @@ pub struct Backend {
     pub waiting: Option<String>,
     pub limited: Option<String>,
     pub working: Option<String>,
+    pub unsent: Option<String>,
     /// What it is told when its usage limit has ended.
     pub go_on: Option<String>,
     /// Where the program writes down what it does.
@@ -64,6 +65,7 @@ impl Backend {
             waiting: table.waiting.clone(),
             limited: table.limited.clone(),
             working: table.working.clone(),
+            unsent: table.unsent.clone(),
             go_on: table.go_on.clone(),
             record: table.record.as_ref().map(live_record),
             interrupt: table.interrupt.clone().unwrap_or_else(|| INTERRUPT.to_owned()),
@@ -132,7 +134,7 @@ mod tests {
             let table: BackendTable = crate::document::read(std::path::Path::new(&file), &text).unwrap();
             assert!(crate::model::template::unknown_placeholder(&table.start).is_none(), "{name}");
             assert!(built_in(name).is_some(), "{name}");
-            let screen = [&table.ready, &table.waiting, &table.working, &table.limited, &table.auth, &table.fatal];
+            let screen = [&table.ready, &table.waiting, &table.working, &table.limited, &table.unsent, &table.auth, &table.fatal];
             for pattern in screen.into_iter().chain([&table.id_file]).flatten() {
                 assert!(regex_lite::Regex::new(pattern).is_ok(), "{name}: {pattern}");
             }
@@ -185,7 +187,7 @@ mod tests {
             ),
         ] {
             let backend = built_in(name).unwrap();
-            let patterns = [&backend.ready, &backend.waiting, &backend.working, &backend.limited].map(|p| p.as_deref());
+            let patterns = [&backend.ready, &backend.waiting, &backend.working, &backend.limited, &backend.unsent].map(|p| p.as_deref());
             assert_eq!(Patterns::new(patterns).read(&screen).doing(), expected, "{name}:\n{screen}");
         }
     }
@@ -215,14 +217,71 @@ mod tests {
         let box_of = |below: &str| format!("  ┃  When is the \"tide\"?\n  ┃\n  ┃  Build · tide-1 tide\n  ╹▀▀▀▀▀▀▀▀\n{below}");
         assert!(is(&opencode.ready, &box_of("   /srv/web                              2  ctrl+p commands")));
         assert!(!is(&opencode.ready, &box_of("   ■■■■⬝⬝⬝⬝  esc interrupt             tab agents  ctrl+p commands")), "it works");
+        assert!(
+            is(&opencode.ready, &box_of("                               tab agents  ctrl+p commands\n\n  ~/p:master    1.18.33")),
+            "not asked yet"
+        );
         let input = "✦ The tide is at nine.\n────\n Shift+Tab to accept edits\n";
         assert!(is(&gemini.ready, &format!("{input} >   Type your message or @path/to/file")));
         assert!(!is(&gemini.ready, &format!("{input} > half a line")));
+        let thinks = " ⠏ Thinking... (esc to cancel, 1m 2s)                    ? for shortcuts\n";
+        assert!(is(&gemini.working, thinks) && !is(&gemini.working, input));
         let trust = " │ Do you trust the files in this folder?      │\n │ ● 1. Trust folder (w)    │\n │   2. Trust parent folder │";
         assert!(is(&gemini.waiting, trust) && !is(&gemini.ready, trust));
         let asks = "Add .aider* to .gitignore (recommended)? (Y)es/(N)o [Yes]:";
         assert!(is(&aider.waiting, asks) && !is(&aider.ready, asks));
         assert!(is(&aider.ready, "Tokens: 644 sent, 6 received.\n────\nReadonly: ../p.md\n>") && !is(&aider.ready, "> half a line"));
+    }
+
+    /// What stands in the input box, and what was sent from it.
+    #[test]
+    fn a_text_in_the_input_box_is_told_from_one_that_was_sent() {
+        let rule = "─".repeat(40);
+        let (top, bottom) = ("▄".repeat(40), "▀".repeat(40));
+        let claude = |above: &str, inside: &str| format!("● Hello.\n\n{above}\n\n{rule}\n❯\u{a0}{inside}\n{rule}\n  ? for shortcuts");
+        let codex =
+            |above: &str, inside: &str| format!("• Hello.\n\n{above}\n\n\n› {inside}\n\n  tide-1 default · ~/p\n  ← for agents\n\n");
+        let opencode = |above: &str, inside: &str| {
+            format!(
+                "  ┃\n{above}\n  ┃\n\n     ▣  Build\n\n  ┃\n{inside}\n  ┃\n  ┃  Build · tide-1 tide\n  ╹▀▀▀▀\n   ~/p     2  ctrl+p commands"
+            )
+        };
+        let gemini = |above: &str, inside: &str| {
+            format!(
+                "{top}\n > {above}\n{bottom}\n✦ Hello.\n\n\n{rule}\n Shift+Tab to accept edits\n{top}\n > {inside}\n{bottom}\n workspace"
+            )
+        };
+        let text = "When is\nthe tide?";
+        for (name, in_box, sent) in [
+            (
+                "claude",
+                [claude("❯ x", "When is\n  the tide?"), claude("", "[Pasted text #1 +1 lines]")],
+                claude("❯\u{a0}When is\n  the tide?", ""),
+            ),
+            (
+                "codex",
+                [codex("› x", "When is\n  the tide?"), codex("", "[Pasted Content 1200 chars]")],
+                codex("› When is\n  the tide?", "Ask Codex to do anything"),
+            ),
+            (
+                "opencode",
+                [opencode("  ┃  x", "  ┃  When is\n  ┃  the tide?"), opencode("", "  ┃  [Pasted ~2 lines]")],
+                opencode("  ┃  When is\n  ┃  the tide?", "  ┃"),
+            ),
+            (
+                "gemini",
+                [gemini("x", "When is\n   the tide?"), gemini("", "[Pasted Text: 12 lines]")],
+                gemini("When is\n   the tide?", "  Type your message or @path/to/file"),
+            ),
+        ] {
+            let unsent = built_in(name).unwrap().unsent;
+            let patterns = Patterns::new([None, None, None, None, unsent.as_deref()]);
+            for screen in in_box {
+                assert!(patterns.read(&screen).holds(text), "{name}:\n{screen}");
+                assert!(!patterns.read(&screen).holds("another") || screen.contains("[Pasted"), "{name}: not its text");
+            }
+            assert!(!patterns.read(&sent).holds(text), "{name}:\n{sent}");
+        }
     }
 
     /// As the programs' own texts put them together.

@@ -45,6 +45,9 @@ pub struct Launch {
     /// It works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working: Option<String>,
+    /// A text stands in its input box.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<String>,
     /// Where its program itself writes down what it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<LiveRecord>,

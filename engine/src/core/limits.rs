@@ -97,6 +97,20 @@ pub const MAIL_SETTLE_SILENT: Duration = Duration::from_secs(1);
 /// The screen is looked at when the program has printed nothing for this long.
 pub const PAUSE: Duration = Duration::from_millis(50);
 
+/// A text that was read and does not show in its program's input box is followed by Enter after this, and counts as taken after as long again: some texts are
+/// drawn in no way that is known. A busy machine takes seconds to draw (seen).
+pub const ENTER_BLIND: Duration = Duration::from_secs(4);
+
+/// A text that stays in the input box gets Enter again after this, then after ever longer: a busy program takes its time to draw, and Enter on an empty box
+/// does nothing.
+pub const ENTER_AGAIN: Duration = Duration::from_secs(1);
+
+/// So often Enter is pressed for one text; then somebody has to look.
+pub const ENTER_PRESSES_MAX: u32 = 3;
+
+/// A program that draws without a pause is looked at after this, while a text is in its input box.
+pub const ENTER_LOOK_LATEST: Duration = Duration::from_millis(250);
+
 /// A screen that goes on saying the same is looked at ever less often, down to once in this: a spinner turns for hours.
 pub const LOOK_PAUSE_MAX: Duration = Duration::from_secs(1);
 

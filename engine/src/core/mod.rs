@@ -11,6 +11,7 @@ pub mod screen;
 pub mod session;
 pub mod stall;
 pub mod storm;
+pub mod submit;
 pub mod turns;
 pub mod version;
 pub mod watch;

@@ -12,6 +12,7 @@ pub struct Patterns {
     waiting: Option<Regex>,
     working: Option<Regex>,
     limited: Option<Regex>,
+    unsent: Option<Regex>,
 }
 
 /// What one screen says.
@@ -24,13 +25,16 @@ pub struct Says {
     pub working: bool,
     /// It takes input; none where the backend does not say how that looks.
     pub ready: Option<bool>,
+    /// The first line of what stands in its input box; empty where it shows only that something does.
+    pub unsent: Option<String>,
 }
 
 impl Patterns {
-    /// Of `ready`, `waiting`, `working` and `limited`. One that is no regular expression never matches: it was refused long before.
-    pub fn new([ready, waiting, working, limited]: [Option<&str>; 4]) -> Patterns {
+    /// Of `ready`, `waiting`, `working`, `limited` and `unsent`. One that is no regular expression never matches: it was refused long before.
+    pub fn new([ready, waiting, working, limited, unsent]: [Option<&str>; 5]) -> Patterns {
         let compile = |pattern: Option<&str>| pattern.and_then(|p| Regex::new(&format!("(?m){p}")).ok());
-        Patterns { ready: compile(ready), waiting: compile(waiting), working: compile(working), limited: compile(limited) }
+        let (ready, waiting, working) = (compile(ready), compile(waiting), compile(working));
+        Patterns { ready, waiting, working, limited: compile(limited), unsent: compile(unsent) }
     }
 
     /// Nothing can be told from a screen.
@@ -50,8 +54,10 @@ impl Patterns {
             let at = found.name("at").map(|at| at.as_str().trim().to_owned());
             (found.get(0).map_or_else(String::new, |all| line_at(end, all.range())), at)
         });
+        let unsent = self.unsent.as_ref().and_then(|p| p.captures(screen));
+        let unsent = unsent.map(|found| found.name("text").map_or_else(String::new, |text| text.as_str().to_owned()));
         let is = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|p| p.is_match(screen));
-        Says { waiting, limited, working: is(&self.working), ready: self.ready.as_ref().map(|p| p.is_match(screen)) }
+        Says { waiting, limited, working: is(&self.working), ready: self.ready.as_ref().map(|p| p.is_match(screen)), unsent }
     }
 }
 
@@ -88,6 +94,13 @@ impl Says {
         }
         (self.ready == Some(true)).then_some(Doing::Idle)
     }
+
+    /// Whether this text stands in the input box, as far as that shows: what a program suggests there is not taken for it. Programs fold lines, so blanks do
+    /// not count.
+    pub fn holds(&self, text: &str) -> bool {
+        let bare = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+        self.unsent.as_ref().is_some_and(|shown| bare(text).contains(&bare(shown)))
+    }
 }
 
 /// The time that the last lines of a screen promise by `WAITING-UNTIL: TIME`, in their words.
@@ -106,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_question_hides_all_else_and_work_hides_the_input_line() {
-        let patterns = Patterns::new([Some("^> $"), Some(r"\(y/n\)"), Some("esc to stop"), Some(r"limit: resets at (?<at>\S+)")]);
+        let patterns = Patterns::new([Some("^> $"), Some(r"\(y/n\)"), Some("esc to stop"), Some(r"limit: resets at (?<at>\S+)"), None]);
         let waiting = |what: &str| Some(Doing::Waiting { what: what.into() });
         for (screen, doing, limited) in [
             ("", None, None),
@@ -121,9 +134,18 @@ mod tests {
         }
         let above = format!("limit: resets at 3pm\n{}> ", "line\n\n".repeat(20));
         assert_eq!(patterns.read(&above).limited, None, "that is what it works on");
-        let named = Patterns::new([None, Some(r"(?<what>Delete [^\n?]*)\?"), None, None]);
+        let named = Patterns::new([None, Some(r"(?<what>Delete [^\n?]*)\?"), None, None, None]);
         assert_eq!(named.read("  Delete it all? [1]").doing(), waiting("Delete it all"));
-        assert!(Patterns::new([None; 4]).is_empty() && Patterns::new([None; 4]).read("> ").doing().is_none());
+        assert!(Patterns::new([None; 5]).is_empty() && Patterns::new([None; 5]).read("> ").doing().is_none());
+    }
+
+    #[test]
+    fn only_the_text_itself_counts_as_standing_in_the_box() {
+        let patterns = Patterns::new([None, None, None, None, Some(r"^> (?:\[Pasted [^\n]*|(?<text>\S[^\n]*))")]);
+        let holds = |screen: &str| patterns.read(screen).holds("run the  tests\nand say\twhat failed");
+        assert!(holds("> run the tests\n  and say") && holds("> and say   what failed  ") && holds("> [Pasted text #1 +1 lines]"));
+        assert!(!holds("> ") && !holds("> Try \"fix lint errors\"") && !holds("run the tests"));
+        assert!(!Says::default().holds(""));
     }
 
     #[test]
@@ -142,7 +164,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_screen_makes_it_panic(screen in proptest::prelude::any::<String>()) {
-            let patterns = Patterns::new([Some("."), Some("(?s)a.*b"), Some("$"), Some("(?<at>.)")]);
+            let patterns = Patterns::new([Some("."), Some("(?s)a.*b"), Some("$"), Some("(?<at>.)"), Some("(?<text>.*)")]);
             let _ = (patterns.read(&screen).doing(), promise(&screen));
         }
     }

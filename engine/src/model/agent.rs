@@ -155,6 +155,7 @@ impl Agent {
             waiting: backend.waiting.clone(),
             limited: backend.limited.clone(),
             working: backend.working.clone(),
+            unsent: backend.unsent.clone(),
             record: backend.record.clone(),
             stall_ms: (self.watch == Watch::HealAndStall).then(|| self.stall.unwrap_or(STALL_AFTER).as_millis() as u64),
             wake_ms: self.wake.map(|wake| wake.as_millis() as u64),

@@ -172,6 +172,7 @@ impl Reader<'_> {
                 ("waiting", &table.waiting),
                 ("limited", &table.limited),
                 ("working", &table.working),
+                ("unsent", &table.unsent),
                 ("auth", &table.auth),
                 ("fatal", &table.fatal),
                 ("id_file", &table.id_file),

@@ -139,6 +139,8 @@ pub struct BackendTable {
     pub limited: Option<String>,
     /// A pattern on the screen that says it works; it counts for more than `ready`, as many programs show their input line all the time.
     pub working: Option<String>,
+    /// A pattern on the screen that says a text stands in its input box, not sent; the group `text` is the first line of it. A message counts as taken once it does no more.
+    pub unsent: Option<String>,
     /// What it is told when its usage limit has ended while it lives; without it nothing.
     pub go_on: Option<String>,
     /// Where the program itself writes down what it does.
@@ -204,6 +206,7 @@ impl BackendTable {
             waiting: own.waiting.or(base.waiting),
             limited: own.limited.or(base.limited),
             working: own.working.or(base.working),
+            unsent: own.unsent.or(base.unsent),
             go_on: own.go_on.or(base.go_on),
             record: own.record.or(base.record),
             auth: own.auth.or(base.auth),

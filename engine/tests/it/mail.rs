@@ -241,6 +241,71 @@ fn what_an_agent_had_not_read_when_it_died_goes_to_the_next_once() {
     assert_eq!(got(&project), ["for whoever reads", "and another"]);
 }
 
+/// Draws an input box as full-screen programs do; of the Enters on a text it drops so many as `drops` says.
+const STUBBORN: &str = r#"
+[project]
+name = "web"
+session_prefix = "int"
+[agent.lead]
+backend = "stubborn"
+[backend.stubborn]
+start = ["bash", "box"]
+ready = '^>$'
+unsent = '^--\n> (?<text>\S.*)'
+"#;
+
+const BOX: &str = r#"
+stty raw -echo; printf '\e[?2004h'; box=; pressed=0
+draw() { printf '\e[2J\e[H--\r\n> %s' "$box"; }
+draw
+while IFS= read -rN1 c; do
+    case $c in
+    $'\e') IFS= read -rd '~' _ ;;
+    # What bash's `read` makes of Enter.
+    $'\n') if [ -z "$box" ]; then echo 'empty' >> got
+           elif [ $((pressed += 1)) -gt "$(cat drops)" ]; then echo "$box" >> got; box=; pressed=0; fi ;;
+    *) box+=$c ;;
+    esac
+    draw
+done
+"#;
+
+#[test]
+fn a_message_is_taken_when_it_has_left_the_input_box() {
+    let project = TestProject::new(STUBBORN);
+    std::fs::write(project.folder.join("box"), BOX).unwrap();
+    std::fs::write(project.folder.join("drops"), "0").unwrap();
+    project.run(&["up"]).ok();
+    project.run(&["send", "--wait=30s", "lead", "at once"]).ok();
+    std::fs::write(project.folder.join("drops"), "1").unwrap();
+    project.run(&["send", "--wait=30s", "lead", "the second time"]).ok();
+    assert_eq!(got(&project), ["at once", "the second time"]);
+
+    std::fs::write(project.folder.join("drops"), "99").unwrap();
+    project.run(&["send", "--wait=8s", "lead", "by hand"]).fails(1, "stays in the input box");
+    project.run(&["send", "--wait=200ms", "lead", "after it"]).fails(1, "message 3 comes first, and: typed, and Enter was read");
+    kill(project.host("int-1"));
+    project.until("adopted", |s| of(s, "lead")["state"] == "up");
+    std::fs::write(project.folder.join("drops"), "0").unwrap();
+    attached(&project, b"\r");
+    project.run(&["send", "--wait=30s", "lead", "last"]).ok();
+    assert_eq!(got(&project), ["at once", "the second time", "by hand", "after it", "last"], "each once, and no Enter on an empty box");
+}
+
+#[test]
+fn what_stayed_in_the_input_box_of_one_that_died_goes_to_the_next() {
+    let project = TestProject::new(STUBBORN);
+    std::fs::write(project.folder.join("box"), BOX).unwrap();
+    std::fs::write(project.folder.join("drops"), "99").unwrap();
+    project.run(&["up"]).ok();
+    project.run(&["send", "--wait=8s", "lead", "for whoever sends it"]).fails(1, "stays in the input box");
+    std::fs::write(project.folder.join("drops"), "0").unwrap();
+    kill(project.pid("lead"));
+    project.run(&["send", "--wait=30s", "lead", "and another"]).ok();
+    project.run(&["down"]).ok();
+    assert_eq!(got(&project), ["for whoever sends it", "and another"]);
+}
+
 #[test]
 fn an_urgent_one_interrupts() {
     let project = TestProject::new(

@@ -222,7 +222,7 @@ impl Host {
 
     fn activity_prepare(&mut self) {
         let launch = &self.launch;
-        let patterns = [&launch.ready, &launch.waiting, &launch.working, &launch.limited].map(|p| p.as_deref());
+        let patterns = [&launch.ready, &launch.waiting, &launch.working, &launch.limited, &launch.unsent].map(|p| p.as_deref());
         let variable = |name: &str| launch.env.get(name).cloned().or_else(|| os::env::text(name));
         let record = launch.record.as_ref().and_then(|shape| RecordFile::find(shape, variable));
         let watched = &mut self.watched;
@@ -496,7 +496,7 @@ mod tests {
         let mut watched = Watched::new();
         watched.printed(Duration::from_secs(1), 10);
         assert_eq!(watched.next_deadline(), None, "nothing could be told from it");
-        watched.patterns = Patterns::new([Some("> "), None, None, None]);
+        watched.patterns = Patterns::new([Some("> "), None, None, None, None]);
         let ms = |n| Duration::from_millis(n);
         (watched.looked, watched.pause) = (ms(1000), ms(800));
         watched.printed(ms(1100), 10);

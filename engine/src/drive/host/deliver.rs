@@ -1,4 +1,5 @@
-//! Typing text for somebody: taken means that the program has read it from its terminal.
+//! Typing text for somebody: taken means that the program has read it from its terminal, and, where the backend says how a text in the input box looks, that a
+//! message has left that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,12 +9,21 @@ use rustix::termios::{LocalModes, tcgetattr};
 use super::{Host, millis};
 use crate::contract::control::FromHost;
 use crate::contract::handover::{self, Bytes};
+use crate::contract::mail::Standing;
 use crate::core::limits;
+use crate::core::submit::{Next, Seen, Submit};
 use crate::os::clock::monotonic;
+use crate::store::mail;
 
 /// The kernel does not tell when a terminal's input was read, so it is asked: whenever the program prints, and at these growing intervals at most.
 const LOOK_FIRST: Duration = Duration::from_millis(2);
 const LOOK_LAST: Duration = Duration::from_millis(200);
+
+pub(super) const ENTER: &[u8] = b"\r";
+
+const NOT_READ: &str = "typed; its program has not read it yet";
+const NOT_LEFT: &str = "typed; it has not left the input box yet";
+const STAYS: &str = "typed, and Enter was read, but it stays in the input box";
 
 #[derive(Default)]
 pub(super) struct Deliveries {
@@ -32,6 +42,8 @@ pub(super) struct Delivery {
     /// What is to be typed, piece by piece; the next one only when the one before was read.
     pub pieces: VecDeque<Vec<u8>>,
     typed: bool,
+    /// All but Enter was read, and how the input box looks is known.
+    enter: Option<Submit>,
     timeout: Duration,
     /// None for a message: that has all the time there is.
     deadline: Option<Duration>,
@@ -57,6 +69,7 @@ impl Delivery {
             submit: true,
             pieces: pieces.into_iter().skip(begun).collect(),
             typed: begun > 0,
+            enter: None,
             timeout: Duration::MAX,
             deadline: None,
             look_at: monotonic(),
@@ -65,12 +78,23 @@ impl Delivery {
         }
     }
 
-    fn next_look(&self) -> Duration {
-        match (self.message, self.deadline) {
-            (Some(_), _) => self.look_at,
-            (None, None) => Duration::ZERO,
-            (None, Some(end)) => self.look_at.min(end),
+    fn next_look(&self) -> Option<Duration> {
+        match (&self.enter, self.message, self.deadline) {
+            (Some(enter), ..) if !self.typed => enter.next_look(),
+            (_, Some(_), _) => Some(self.look_at),
+            (_, None, None) => Some(Duration::ZERO),
+            (_, None, Some(end)) => Some(self.look_at.min(end)),
         }
+    }
+
+    /// Only Enter is left to be done, or to be seen at work.
+    fn is_at_enter(&self) -> bool {
+        self.message.is_some() && !self.typed && self.pieces.len() <= 1
+    }
+
+    /// Whether Enter was read and has not done its work.
+    pub fn stays(&self) -> bool {
+        self.enter.as_ref().is_some_and(Submit::stays)
     }
 
     fn look_last(&self) -> Duration {
@@ -80,7 +104,7 @@ impl Delivery {
 
 impl Deliveries {
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.queue.front().map(Delivery::next_look)
+        self.queue.front().and_then(Delivery::next_look)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -102,12 +126,24 @@ impl Deliveries {
         self.queue.remove(at)
     }
 
+    /// Why the message among them is not taken yet.
+    pub fn why(&self) -> &'static str {
+        match self.queue.iter().find(|d| d.message.is_some()).and_then(|d| d.enter.as_ref()) {
+            Some(enter) if enter.stays() => STAYS,
+            Some(_) => NOT_LEFT,
+            None => NOT_READ,
+        }
+    }
+
     /// The program printed: perhaps it has read.
     pub fn look_now(&mut self) {
-        if let Some(first) = self.queue.front_mut()
-            && first.typed
-        {
-            (first.look_at, first.interval) = (first.look_at.min(monotonic() + LOOK_FIRST), LOOK_FIRST);
+        let Some(first) = self.queue.front_mut() else { return };
+        let now = monotonic();
+        if let Some(enter) = &mut first.enter {
+            enter.printed(now);
+        }
+        if first.typed {
+            (first.look_at, first.interval) = (first.look_at.min(now + LOOK_FIRST), LOOK_FIRST);
         }
     }
 
@@ -137,6 +173,7 @@ impl Deliveries {
             submit: true,
             pieces: d.pieces.into_iter().map(|p| p.0).collect(),
             typed: d.typed,
+            enter: None,
             timeout: Duration::from_micros(d.timeout_us),
             deadline: d.deadline_us.map(Duration::from_micros),
             look_at: monotonic(),
@@ -168,7 +205,7 @@ impl Host {
         }
         if submit {
             // Not in the same read as the text: programs take it for a line break of the paste then.
-            pieces.push_back(b"\r".to_vec());
+            pieces.push_back(ENTER.to_vec());
         }
         pieces.retain(|p| !p.is_empty());
         let timeout = millis(timeout_ms);
@@ -181,6 +218,7 @@ impl Host {
             submit,
             pieces,
             typed: false,
+            enter: None,
             timeout,
             deadline: None,
             look_at: now,
@@ -223,15 +261,25 @@ impl Host {
                 if read {
                     first.typed = false;
                     first.interval = LOOK_FIRST;
-                    if first.pieces.is_empty() {
-                        self.end_delivery(Ok(()));
-                        continue;
+                    if let Some(enter) = &mut first.enter {
+                        enter.read(now);
                     }
                 } else {
                     first.interval = (first.interval * 2).min(first.look_last());
                     first.look_at = now + first.interval;
                 }
             }
+            if first.is_at_enter() && self.launch.unsent.is_some() {
+                match self.at_enter(now) {
+                    Next::PressEnter => {}
+                    Next::Wait => return,
+                    Next::Taken => {
+                        self.end_delivery(Ok(()));
+                        continue;
+                    }
+                }
+            }
+            let Some(first) = self.deliveries.queue.front_mut() else { return };
             if !first.typed
                 && let Some(piece) = first.pieces.pop_front()
             {
@@ -257,6 +305,26 @@ impl Host {
             }
             return;
         }
+    }
+
+    /// Only Enter is left: looks, when it is time to, whether the text stands in the input box.
+    fn at_enter(&mut self, now: Duration) -> Next {
+        let Some(first) = self.deliveries.queue.front_mut() else { return Next::Wait };
+        let enter = first.enter.get_or_insert_with(|| Submit::new(now, first.pieces.is_empty()));
+        if enter.next_look().is_none_or(|due| due > now) {
+            return Next::Wait;
+        }
+        let message = first.message;
+        let says = self.look_at_screen();
+        // A file that cannot be read now: then what stands there may be ours or not, and nothing is pressed onto it.
+        let text = message.and_then(|id| mail::read(&self.layout, &self.id, id, Standing::Typing).ok()).map(|(_, text)| clean(&text));
+        let seen = Seen { in_box: text.is_some_and(|text| says.holds(&text)), asks: says.waiting.is_some() };
+        let Some(first) = self.deliveries.queue.front_mut() else { return Next::Wait };
+        let next = first.enter.as_mut().map_or(Next::Wait, |enter| enter.look(now, seen));
+        if next == Next::PressEnter && first.pieces.is_empty() {
+            first.pieces.push_back(ENTER.to_vec());
+        }
+        next
     }
 
     fn end_delivery(&mut self, result: Result<(), String>) {

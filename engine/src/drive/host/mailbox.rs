@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::termios::{LocalModes, tcgetattr};
 
 use super::Host;
-use super::deliver::{Delivery, clean};
+use super::deliver::{Delivery, ENTER, clean};
 use crate::contract::control::FromHost;
 use crate::contract::mail::{Origin, Standing, Typing};
 use crate::contract::status::State;
@@ -20,7 +20,6 @@ use crate::term::Draft;
 
 /// A box that could not be read or written is tried again after this.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
-const NOT_READ: &str = "typed; its program has not read it yet";
 
 pub(super) struct Mailbox {
     /// Clients who may put a message there: when one leaves, the box is looked into.
@@ -98,7 +97,7 @@ const ECHO_READS_MAX: usize = 16;
 fn pieces(text: &str, paste: bool) -> Vec<Vec<u8>> {
     let clean = clean(text);
     let bytes = if paste { format!("\x1b[200~{clean}\x1b[201~") } else { clean.replace('\n', "\r") }.into_bytes();
-    bytes.chunks(limits::PIECE_BYTES_MAX).map(<[u8]>::to_vec).chain([b"\r".to_vec()]).collect()
+    bytes.chunks(limits::PIECE_BYTES_MAX).map(<[u8]>::to_vec).chain([ENTER.to_vec()]).collect()
 }
 
 impl Host {
@@ -195,7 +194,7 @@ impl Host {
         let Some(delivery) = self.deliveries.take_message() else { return };
         let Some(id) = delivery.message else { return };
         let read = self.input.is_empty() && self.pty.unread_bytes().is_ok_and(|n| n == 0);
-        if delivery.pieces.is_empty() && read {
+        if delivery.pieces.is_empty() && read && !delivery.stays() {
             self.mail_taken(id);
         } else {
             self.put_back(id);
@@ -241,7 +240,7 @@ impl Host {
     pub(super) fn look_into_mailbox(&mut self, now: Duration) {
         self.mailbox.look_at = None;
         if self.deliveries.is_typing() {
-            self.mailbox.why = NOT_READ.into();
+            self.mailbox.why = self.deliveries.why().into();
             return; // its end looks again
         }
         if let Err(e) = self.next_message(now) {
@@ -276,7 +275,7 @@ impl Host {
         }
         let paste = self.recorder.modes().bracketed_paste;
         self.deliveries.push(Delivery::of_message(id, pieces(&text, paste), 0, paste));
-        self.mailbox.why = NOT_READ.into();
+        self.mailbox.why = self.deliveries.why().into();
         Ok(())
     }
 
@@ -307,7 +306,7 @@ impl Host {
         let lost = typing.typed < typing.begun && unread == 0 && ((typing.shows && !printed) || self.has_not_read(&typing.reads, last));
         let begun = typing.begun.saturating_sub(usize::from(lost)).min(pieces.len());
         self.deliveries.push(Delivery::of_message(id, pieces, begun, typing.paste));
-        self.mailbox.why = NOT_READ.into();
+        self.mailbox.why = self.deliveries.why().into();
         self.deliver(now);
         Ok(())
     }
