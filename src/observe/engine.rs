@@ -140,6 +140,7 @@ impl Places {
                 backend: value("backend"),
                 version: value("version"),
                 until: None,
+                stuck: false,
             });
         }
         seen.sessions = spawned.len();

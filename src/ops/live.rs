@@ -97,6 +97,7 @@ mod tests {
             backend: String::new(),
             version: String::new(),
             until: None,
+            stuck: false,
         };
         let before = [agent("a", State::Up), agent("b", State::Failing), agent("c", State::Limited)];
         assert_eq!(ailing(&before, &[agent("a", State::Limited), agent("b", State::Failing), agent("c", State::Up)]), None);

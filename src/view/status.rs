@@ -268,6 +268,7 @@ mod tests {
             backend: "claude".into(),
             version: String::new(),
             until: None,
+            stuck: false,
         }
     }
 

@@ -55,6 +55,7 @@ pub(super) fn complete(mut status: EngineStatus, declared: &[&str]) -> EngineSta
                 reason: "never started".into(),
                 backend: String::new(),
                 until: None,
+                stuck: false,
                 version: String::new(),
             });
         }
@@ -78,6 +79,7 @@ fn alone(layout: &Layout, meta: &Meta) -> AgentStatus {
         reason,
         backend: meta.backend.clone(),
         until: None,
+        stuck: false,
         version: String::new(),
     };
     match Lock::is_held(&layout.host_lock(&meta.session)) {

@@ -175,6 +175,7 @@ mod tests {
             reason: reason.into(),
             backend: "shell".into(),
             until: None,
+            stuck: false,
             version: String::new(),
         };
         let mut never = agent("writer", State::Down, "never started");

@@ -30,6 +30,7 @@ pub enum Kind {
     Waiting,
     Failing,
     Limited,
+    Stuck,
     Done,
     Storm,
     /// One that a newer engine knows.
@@ -44,6 +45,7 @@ impl Kind {
             Kind::Waiting => "waiting",
             Kind::Failing => "failing",
             Kind::Limited => "limited",
+            Kind::Stuck => "stuck",
             Kind::Done => "done",
             Kind::Storm => "storm",
             Kind::Other => "other",

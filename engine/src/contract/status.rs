@@ -65,6 +65,9 @@ pub struct AgentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub until: Option<Timestamp>,
+    /// It was told to go on and resumed in vain, and is left alone until somebody asks something of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stuck: bool,
     /// The version of the program that plays it, as it said before it was started.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,

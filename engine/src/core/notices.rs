@@ -16,6 +16,8 @@ pub enum Kind {
     Failing,
     /// It is at its usage limit.
     Limited,
+    /// It was told to go on and resumed in vain.
+    Stuck,
     /// It has ended for good.
     Done,
     /// Many die at the same time.

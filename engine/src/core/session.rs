@@ -118,7 +118,7 @@ pub enum Action {
     Terminate,
     /// The same without asking.
     Kill,
-    /// The living agent's limit has ended: it may be told to go on.
+    /// Its limit has ended, and it may be told to go on: it lives, or is resumed next.
     GoOn,
     /// The state that others see has changed.
     Announce,
@@ -359,7 +359,12 @@ impl Session {
             Event::Restart => self.restart(now),
             Event::Slow { until, why } => self.slow(now, until, &why),
             Event::Wake => match &mut self.phase {
-                Phase::Backoff { until, .. } | Phase::Limited { until, .. } if *until <= now => self.end(now, Then::Start, LEFTOVER_GRACE),
+                Phase::Backoff { until, .. } if *until <= now => self.end(now, Then::Start, LEFTOVER_GRACE),
+                // The limit came in the middle of something: one that goes on with its conversation is told to, by a message that waits for it.
+                Phase::Limited { until, .. } if *until <= now => {
+                    let goes_on = self.resumes().then_some(Action::GoOn);
+                    goes_on.into_iter().chain(self.end(now, Then::Start, LEFTOVER_GRACE)).collect()
+                }
                 Phase::Up { .. } if self.limit.as_ref().is_some_and(|(until, _)| *until <= now) => {
                     self.limit = None;
                     vec![Action::Announce, Action::GoOn]

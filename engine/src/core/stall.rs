@@ -39,6 +39,8 @@ pub enum Event {
         resumed: bool,
     },
     Ended,
+    /// The operator restarts it.
+    Restarted,
     Does(Seen),
     /// Somebody gave it something to do.
     Asked,
@@ -122,6 +124,7 @@ impl Stall {
                 (self.seen, self.promise, self.looking, self.ending) = (Seen::Other, None, false, false);
                 (self.slate.nudge, self.slate.owes) = (Nudge::None, resumed);
             }
+            Event::Restarted => self.slate = Slate::default(),
             Event::Ended => (self.seen, self.promise, self.looking) = (Seen::Other, None, false),
             Event::Does(_) if self.ending => {}
             Event::Does(seen) => self.does(seen),
@@ -254,6 +257,8 @@ mod tests {
         let _ = stall.step(at(3002), Event::Taken);
         assert_eq!(due(&mut stall), Some(Action::GiveUp));
         assert_eq!(stall.next_deadline(), None);
+        let mut restarted = stall.clone();
+        assert_eq!((restarted.step(at(9000), Event::Restarted), restarted.slate), (None, Slate::default()));
         // Whoever asks something of it begins anew.
         let _ = stall.step(at(9000), Event::Asked);
         assert_eq!(due(&mut stall), Some(Action::Nudge));
@@ -315,7 +320,7 @@ mod tests {
     proptest::proptest! {
         /// Whatever comes: between two things that were asked there are few restarts, each nudge is answered or waits, and no deadline repeats itself for ever.
         #[test]
-        fn it_always_comes_to_rest(steps in proptest::collection::vec((0u8..9, 0u64..2000), 0..80)) {
+        fn it_always_comes_to_rest(steps in proptest::collection::vec((0u8..10, 0u64..2000), 0..80)) {
             let mut stall = fresh();
             let (mut now, mut restarts) = (at(0), 0);
             for (what, passed) in steps {
@@ -328,9 +333,10 @@ mod tests {
                     5 => Event::Does(Seen::Hung { since: now }),
                     6 => Event::Asked,
                     7 => Event::Taken,
+                    8 => Event::Restarted,
                     _ => Event::Wake,
                 };
-                restarts = if event == Event::Asked { 0 } else { restarts };
+                restarts = if matches!(event, Event::Asked | Event::Restarted) { 0 } else { restarts };
                 let mut action = stall.step(now, event);
                 let mut rounds = 0;
                 loop {

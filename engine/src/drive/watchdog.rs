@@ -254,6 +254,7 @@ impl Watchdog {
                 reason: String::new(),
                 backend: String::new(),
                 until: None,
+                stuck: false,
                 version: String::new(),
             },
             restarting: false,
@@ -273,7 +274,7 @@ impl Watchdog {
         if let Some(link) = self.links.get_mut(session).filter(|l| l.status.state != State::Down) {
             link.terminal = None;
             let status = AgentStatus { state: State::Down, pid: None, since: Some(now()), reason: String::new(), ..link.status.clone() };
-            link.status = AgentStatus { activity: Activity::Unknown, evidence: None, until: None, ..status };
+            link.status = AgentStatus { activity: Activity::Unknown, evidence: None, until: None, stuck: false, ..status };
         }
     }
 

@@ -32,14 +32,14 @@ pub struct File {
     pub notify: NotifyTable,
 }
 
-/// Who is told when an agent waits for a person, is given up on, is at its usage limit or has ended; each time once.
+/// Who is told when an agent waits for a person, is given up on, is at its usage limit, is stuck or has ended; each time once.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 pub struct NotifyTable {
     /// A command, argv; it is given what happened as JSON on standard input, in the project's folder, for ten seconds at most.
     pub command: Option<Vec<String>>,
     /// A URL that the same is posted to, by curl: https, or http on this machine; `$NAME` is looked up when agents are started.
     pub webhook: Option<String>,
-    /// Which: `waiting`, `failing`, `limited`, `done`, `storm`. Default: all.
+    /// Which: `waiting`, `failing`, `limited`, `stuck`, `done`, `storm`. Default: all.
     pub on: Option<Vec<String>>,
 }
 

@@ -6,8 +6,14 @@ use crate::contract::notify::{Kind, Notify};
 use crate::document;
 
 /// What can be told, in the file's words.
-const KINDS: &[(&str, Kind)] =
-    &[("waiting", Kind::Waiting), ("failing", Kind::Failing), ("limited", Kind::Limited), ("done", Kind::Done), ("storm", Kind::Storm)];
+const KINDS: &[(&str, Kind)] = &[
+    ("waiting", Kind::Waiting),
+    ("failing", Kind::Failing),
+    ("limited", Kind::Limited),
+    ("stuck", Kind::Stuck),
+    ("done", Kind::Done),
+    ("storm", Kind::Storm),
+];
 
 /// From its table; what is wrong is told and left out. None: nobody is told anything.
 pub(super) fn of(table: &NotifyTable, findings: &mut Vec<Finding>) -> Option<Notify> {

@@ -53,6 +53,25 @@ fn a_limit_that_ends_brings_it_back() {
 }
 
 #[test]
+fn one_that_died_at_its_limit_is_told_once_to_go_on_when_it_is_back() {
+    let project = project(
+        "[ -e free ] && { cat >> typed; }; touch free; sleep 1; echo 'limit reached, try again in 2 seconds'; exit 1",
+        "resume = [\"sh\", \"-c\", \"echo $$ >> starts; exec cat >> typed\"]\nlimited = 'try again in (?<at>.+)'\ngo_on = \"go on\"",
+    );
+    project.run(&["up"]);
+    project.until("it is limited", |s| of(s, "lead")["state"] == "limited");
+    // The host that comes next knows of it.
+    kill(project.host("int-1"));
+    let mut tail = std::process::Command::new("tail");
+    tail.args(["-n", "+1", "-F"]).arg(project.folder.join("typed")).stderr(std::process::Stdio::null());
+    crate::project::Lines::of(tail).until("go on");
+    project.run(&["send", "--wait=30s", "lead", "and this"]).ok();
+    project.run(&["down"]).ok();
+    assert_eq!(std::fs::read_to_string(project.folder.join("typed")).unwrap(), "go on\nand this\n");
+    assert_eq!(starts(&project), 2);
+}
+
+#[test]
 fn what_no_start_can_help_is_not_tried_again() {
     for (script, more, words) in [
         ("echo 'Invalid key. Please run /login'; exit 1", "auth = 'run /login'", "it wants a login: Invalid key"),

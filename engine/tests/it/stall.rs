@@ -38,6 +38,35 @@ fn one_that_stays_idle_is_nudged_then_resumed_and_left_alone_once_it_says_until_
 }
 
 #[test]
+fn one_that_nothing_helps_is_told_once_until_it_is_asked_something() {
+    let mut puppet =
+        Puppet::new("watch = \"heal+stall\"\nstall = \"1s\"", &format!("{SCREEN}\n[notify]\ncommand = [\"sh\", \"-c\", \"cat >> told\"]"));
+    let told = puppet.project.folder.join("told");
+    puppet.draw(">");
+    puppet.until("idle");
+    puppet.project.run(&["send", "--wait=30s", "lead", "work"]).ok();
+    for _ in 0..3 {
+        let before = i64::from(puppet.project.pid("lead"));
+        puppet.project.until("resumed", |s| of(s, "lead")["pid"].as_i64().is_some_and(|pid| pid != before));
+        puppet.draw(">");
+    }
+    puppet.until_line(&told, "web: lead (int-1) is stuck: resumed 3 times");
+    // Nobody who comes after tells it again.
+    kill(puppet.project.host("int-1"));
+    let adopted = puppet.project.until("adopted", |s| s["watchdog"].is_object() && of(s, "lead")["state"] == "up");
+    assert_eq!(of(&adopted, "lead")["stuck"], true);
+    let watchdog = adopted["watchdog"]["pid"].as_i64().unwrap();
+    kill(watchdog as i32);
+    puppet.project.until("another watchdog", |s| s["watchdog"]["pid"].as_i64().is_some_and(|pid| pid != watchdog));
+    assert!(puppet.project.run(&["status"]).ok().stdout.contains("resumed 3 times and told to go on"));
+    // Who asks something of it begins anew.
+    puppet.project.run(&["send", "--wait=30s", "lead", "something else"]).ok();
+    puppet.project.until("no more", |s| of(s, "lead")["state"] == "up" && of(s, "lead")["stuck"].is_null());
+    let told: Vec<Value> = std::fs::read_to_string(&told).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(told.iter().map(|t| t["event"].as_str().unwrap()).collect::<Vec<_>>(), ["stuck"]);
+}
+
+#[test]
 fn one_that_hangs_is_resumed() {
     let puppet = idle("watch = \"heal+stall\"\nstall = \"2s\"\ngrace = \"1s\"");
     let first = puppet.project.pid("lead");

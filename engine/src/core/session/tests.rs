@@ -101,6 +101,18 @@ fn a_limit_outlives_its_host_and_ends_when_the_operator_says_so() {
 }
 
 #[test]
+fn one_that_died_at_its_limit_is_told_to_go_on_where_it_is_resumed() {
+    let (now, until) = (Duration::from_secs(1000), Duration::from_secs(5000));
+    for (anew, expected) in [(false, vec![Action::GoOn, Action::Terminate]), (true, vec![Action::Terminate])] {
+        let mut session = Session { started: true, anew, ..fresh() };
+        session.phase = Phase::Limited { until, reason: "x".into() };
+        assert_eq!(session.step(now, Event::Wake, 0.5), []);
+        assert_eq!(session.step(until, Event::Wake, 0.5), expected);
+        assert_eq!(session.step(until, Event::Clear, 0.5), [Action::Spawn]);
+    }
+}
+
+#[test]
 fn a_living_one_at_its_limit_is_left_alone_until_then() {
     let (now, until) = (Duration::from_secs(1000), Duration::from_secs(5000));
     let reached = Event::Reached { until, reason: "resets at 3pm".into() };

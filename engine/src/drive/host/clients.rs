@@ -354,6 +354,7 @@ impl Host {
             }
             ToHost::Restart => {
                 self.clients.all[i].awaits_rest = true;
+                self.stall_restarted();
                 self.events.push_back(Event::Restart);
             }
             ToHost::Slow { wait_ms, why } => {

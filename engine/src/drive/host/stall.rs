@@ -40,6 +40,11 @@ impl Host {
         self.stall_event(Event::Asked);
     }
 
+    /// The operator has it started again: what was tried before is forgotten.
+    pub(super) fn stall_restarted(&mut self) {
+        self.stall_event(Event::Restarted);
+    }
+
     pub(super) fn stall_nudged(&mut self) {
         self.stall_event(Event::Taken);
     }
@@ -75,7 +80,11 @@ impl Host {
         loop {
             if self.stall.slate != written {
                 // Before it is done: a host that comes after this one must not do it again.
-                let _ = store::run::write(&self.layout, &self.id, &self.run_record());
+                if self.stall.slate.gave_up == written.gave_up {
+                    let _ = store::run::write(&self.layout, &self.id, &self.run_record());
+                } else {
+                    self.tell_all();
+                }
                 written = self.stall.slate;
             }
             let Some(todo) = action.take() else { return };
@@ -91,9 +100,7 @@ impl Host {
                     self.events.push_back(session::Event::Stalled { reason: format!("{activity} for {passed}{more}; resumed") });
                 }
                 Action::GiveUp => {
-                    let times = limits::STALL_RESTARTS_MAX;
-                    let why = format!("resumed {times} times and told to go on, and it does not; left alone until it is asked something");
-                    self.log_event("stuck", &why, self.agent.as_ref().map(|a| a.id.pid));
+                    self.log_event("stuck", &stuck(), self.agent.as_ref().map(|a| a.id.pid));
                 }
             }
         }
@@ -153,6 +160,12 @@ impl Host {
         self.look_into_mailbox(now);
         self.deliver(now);
     }
+}
+
+/// What is said of one that nothing helps.
+pub(super) fn stuck() -> String {
+    let times = limits::STALL_RESTARTS_MAX;
+    format!("resumed {times} times and told to go on, and it does not; left alone until it is asked something")
 }
 
 /// `90 s`, `10 minutes`.

@@ -18,14 +18,16 @@ impl Host {
             reason: self.reason_or_gap(),
             backend: self.launch.backend.clone(),
             until: self.limited_until(),
+            stuck: self.stall.slate.gave_up,
             version: self.version.clone(),
         }
     }
 
-    /// Where there is nothing worse to say, that output was lost, that caps are not in force, or that it is not shown in tmux.
+    /// Where there is nothing worse to say, that it is stuck, that output was lost, that caps are not in force, or that it is not shown in tmux.
     pub(super) fn reason_or_gap(&self) -> String {
         match self.recorder.incomplete() {
             _ if !self.reason.is_empty() => self.reason.clone(),
+            _ if self.stall.slate.gave_up => stall::stuck(),
             Some(gap) => gap.to_owned(),
             None if !self.uncapped.is_empty() => format!("its caps are not in force: {}", self.uncapped),
             None if self.pane.trouble().is_empty() => String::new(),
@@ -101,6 +103,11 @@ impl Host {
             let pid = self.agent.as_ref().map(|a| a.id.pid);
             self.log_event(state.word(), &self.reason.clone(), pid);
         }
+        self.tell_all();
+    }
+
+    /// The same where its state has not changed, but what is to be said of it has.
+    pub(super) fn tell_all(&mut self) {
         let run = self.run_record();
         let _ = store::run::write(&self.layout, &self.id, &run);
         self.clients.report(&self.status(), &run, &self.pty.master);

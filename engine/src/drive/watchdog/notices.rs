@@ -173,6 +173,7 @@ fn standing(status: &AgentStatus) -> (Option<Kind>, String) {
         State::Up if status.activity == Activity::Waiting => {
             (Some(Kind::Waiting), status.evidence.as_ref().map_or(since, |e| e.since.to_string()))
         }
+        State::Up if status.stuck => (Some(Kind::Stuck), since),
         State::Up | State::Starting | State::Down | State::Archived | State::Unknown => (None, since),
     }
 }
@@ -216,6 +217,7 @@ fn in_words(project: &str, event: shape::Kind, sessions: &[AgentStatus], why: &s
         shape::Kind::Waiting => "waits for a person",
         shape::Kind::Failing => "is failing",
         shape::Kind::Limited => "is at its usage limit",
+        shape::Kind::Stuck => "is stuck",
         shape::Kind::Done => "has ended",
         shape::Kind::Storm | shape::Kind::Other => return format!("{project}: {why}"),
     };
@@ -238,6 +240,7 @@ fn named(kind: Kind) -> shape::Kind {
         Kind::Waiting => shape::Kind::Waiting,
         Kind::Failing => shape::Kind::Failing,
         Kind::Limited => shape::Kind::Limited,
+        Kind::Stuck => shape::Kind::Stuck,
         Kind::Done => shape::Kind::Done,
         Kind::Storm => shape::Kind::Storm,
     }
@@ -248,6 +251,7 @@ fn kind(named: shape::Kind) -> Option<Kind> {
         shape::Kind::Waiting => Some(Kind::Waiting),
         shape::Kind::Failing => Some(Kind::Failing),
         shape::Kind::Limited => Some(Kind::Limited),
+        shape::Kind::Stuck => Some(Kind::Stuck),
         shape::Kind::Done => Some(Kind::Done),
         shape::Kind::Storm => Some(Kind::Storm),
         shape::Kind::Other => None,
