@@ -78,12 +78,17 @@ class Script(Keeper):
 
     line = ""
 
+    @property
+    def sockets(self):
+        return os.path.join(self.world.runtime, self.part)
+
     def configure_probes(self, count, fifo):
         self.count, self.fifo = count, fifo
         self.loop(f"{' '.join(argv(self.world, '$n', fifo))}")
 
     def loop(self, command):
-        each = self.line.replace("FOLDER", self.folder).replace("COMMAND", command)
+        os.makedirs(self.sockets, exist_ok=True)
+        each = self.line.replace("FOLDER", self.folder).replace("SOCKETS", self.sockets).replace("COMMAND", command)
         self.script = f"for n in {' '.join(names(self.count))}; do {each} || exit 1; done"
 
     def up(self):
@@ -92,12 +97,12 @@ class Script(Keeper):
 
 class Dtach(Script):
     name, program = "dtach", "dtach"
-    line = "dtach -n FOLDER/$n COMMAND"
+    line = "dtach -n SOCKETS/$n COMMAND"
 
 
 class Tmux(Script):
     name, program = "tmux", "tmux"
-    line = "tmux -S FOLDER/s -f FOLDER/conf new-session -d -s $n COMMAND"
+    line = "tmux -S SOCKETS/s -f FOLDER/conf new-session -d -s $n COMMAND"
 
     def configure_probes(self, count, fifo):
         self.conf()
@@ -107,7 +112,7 @@ class Tmux(Script):
         self.world.write(f"{self.part}/conf", "set -g history-limit 70000\n")
 
     def run(self, *args):
-        return ["tmux", "-S", f"{self.folder}/s", *args]
+        return ["tmux", "-S", f"{self.sockets}/s", *args]
 
 
 class S6(Keeper):

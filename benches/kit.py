@@ -26,6 +26,8 @@ class World:
 
     def __init__(self, binaries):
         self.folder = tempfile.mkdtemp(prefix="fb.", dir="/tmp")
+        # Sockets lie in memory where a session's runtime folder does, as it does under every login; the peers' too.
+        self.runtime = tempfile.mkdtemp(prefix="fb.", dir="/dev/shm" if os.path.isdir("/dev/shm") else "/tmp")
         self.bin = self.path("bin")
         os.symlink(os.path.join(binaries, "fleet"), os.path.join(self.bin, "fleet"))
         # Under this name the same program is the engine.
@@ -38,7 +40,7 @@ class World:
             XDG_CONFIG_HOME=self.path("config"),
             XDG_STATE_HOME=self.path("state"),
             XDG_CACHE_HOME=self.path("cache"),
-            XDG_RUNTIME_DIR=self.path("run", 0o700),
+            XDG_RUNTIME_DIR=self.runtime,
             TMPDIR=self.path("tmp"),
             TERM="xterm-256color",
             SHELL="/bin/sh",
@@ -104,7 +106,8 @@ class World:
 
     def close(self):
         self.end()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self.runtime):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Fifo:
@@ -129,6 +132,14 @@ class Fifo:
             if not self.poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
                 raise TimeoutError(f"{len(got)} of {count} agents were heard of within {seconds} s")
             self.rest += os.read(self.fd, 65536)
+
+    def line_of(self, name, seconds):
+        """The next line that this agent wrote; what others wrote late is passed over."""
+        deadline = time.monotonic() + seconds
+        while True:
+            (line,), at = self.lines(1, max(0, deadline - time.monotonic()))
+            if line.split()[0] == name:
+                return line, at
 
     def drain(self):
         self.rest = b""

@@ -147,16 +147,17 @@ def heal(world, table, options):
         k.configure_probes(count, fifos[k.name])
         k.up()
         lines, _ = fifos[k.name].lines(count)
-        living[k.name] = [int(line.split()[1]) for line in lines]
+        living[k.name] = [line.split() for line in lines]
     # s6 and mprocs do not restart at once what has lived for less than a second.
     time.sleep(2)
     took = {k.name: [] for k in keepers}
     for turn in range(count):
         for k in keepers:
             start = time.monotonic()
-            os.kill(living[k.name][turn], signal.SIGKILL)
+            name, pid = living[k.name][turn]
+            os.kill(int(pid), signal.SIGKILL)
             try:
-                _, at = fifos[k.name].lines(1, seconds=5)
+                _, at = fifos[k.name].line_of(name, seconds=5)
                 took[k.name].append((at - start) * 1000)
             except TimeoutError:
                 table.skip(f"heal by {k.name}", "an agent was not brought back within 5 s")
