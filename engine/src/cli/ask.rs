@@ -327,6 +327,11 @@ impl Mailbox {
         told.unwrap_or_else(|e| (e.message, Lock::is_held(&layout.host_lock(session)).unwrap_or(false)))
     }
 
+    /// Waits until the host has news of the box. False: it had none by `deadline`, or hung up.
+    pub(super) fn has_news_by(&mut self, deadline: Duration) -> bool {
+        self.0.as_mut().is_ok_and(|stream| stream.next_by(deadline).is_ok())
+    }
+
     /// Why the first message that waits is not taken.
     pub(super) fn why(layout: &Layout, session: &str) -> Result<String> {
         let mut mailbox = Mailbox(host(layout, session));

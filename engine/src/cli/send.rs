@@ -19,6 +19,9 @@ use crate::store::mail;
 /// What takes this long to be read is said to be queued.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// So long its host is heard before the mailbox is watched, which works without a host too, but which the kernel takes many milliseconds to end.
+const TOLD: Duration = Duration::from_millis(500);
+
 /// Give an agent a text: says that it was taken, or is queued and why
 ///
 /// The text is kept on disk until the agent has taken it, each once and in the order sent, whatever dies meanwhile. It is typed only when the agent's
@@ -127,7 +130,6 @@ fn send(layout: &Layout, session: String, text: &str, args: &Args) -> Result<Sen
     // Before the message is there: whoever dies in between has told the host that there may be one.
     let mut host = ask::Mailbox::open(layout, &session);
     let id = mail::put(layout, &session, Origin::Sent, text)?;
-    let mut watch = Changes::of(&layout.mail(&session));
     let (why, soon) = host.there_is_mail(layout, &session, args.urgent);
     let deadline = match args.wait {
         Some(Limit(None)) => None,
@@ -135,6 +137,7 @@ fn send(layout: &Layout, session: String, text: &str, args: &Args) -> Result<Sen
         None if soon => Some(now + GRACE),
         None => Some(now),
     };
+    let mut watch = None;
     loop {
         let standing = mail::standing(layout, &session, id)?.unwrap_or(Standing::Taken);
         let sent = |why: String| Sent { session: session.clone(), id, standing, why };
@@ -143,10 +146,20 @@ fn send(layout: &Layout, session: String, text: &str, args: &Args) -> Result<Sen
             Standing::Dropped => return Ok(sent("it was dropped".into())),
             Standing::Queued | Standing::Typing => {}
         }
+        let told_by = now + TOLD;
+        if watch.is_none() && soon && host.has_news_by(deadline.map_or(told_by, |d| d.min(told_by))) {
+            continue;
+        }
         let woken = match (&mut watch, deadline) {
-            (Ok(watch), None) => watch.wait_any().map(|()| true)?,
-            (Ok(watch), Some(deadline)) => watch.wait_any_by(deadline)?,
-            (Err(e), _) => return Ok(sent(format!("whether it is taken cannot be watched: {e}"))),
+            (_, Some(deadline)) if deadline <= monotonic() => false,
+            // What has come about before it was watched is seen in the next turn.
+            (None, _) => {
+                watch = Some(Changes::of(&layout.mail(&session)));
+                true
+            }
+            (Some(Ok(watch)), None) => watch.wait_any().map(|()| true)?,
+            (Some(Ok(watch)), Some(deadline)) => watch.wait_any_by(deadline)?,
+            (Some(Err(e)), _) => return Ok(sent(format!("whether it is taken cannot be watched: {e}"))),
         };
         if !woken {
             let first = mail::waiting(layout, &session)?.first().map_or(id, |(first, _)| *first);

@@ -42,7 +42,8 @@ pub enum ToHost {
     Resize { size: Size },
     /// Text for the agent, as a paste where it takes one, then Enter if `submit`. Answer: `Taken` or `Failed`.
     Send { text: String, submit: bool, timeout_ms: u64 },
-    /// There is a message in the session's mailbox, or will be before this connection ends; `interrupt`: end first what the agent does. Answer: `Mail`.
+    /// There is a message in the session's mailbox, or will be before this connection ends; `interrupt`: end first what the agent does. Answer: `Mail`,
+    /// and again whenever a message is taken or goes back to wait.
     Mail {
         #[serde(default)]
         interrupt: bool,

@@ -54,7 +54,7 @@ pub const HOST_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const HOST_WINDOW: Duration = Duration::from_secs(60);
 
 /// A host that lost its watchdog and could not start a new one looks again after this, then ever less often: another host may be at it, or the dead one
-/// still holds its lock. The kernel ends a process's connections before its locks, and an inotify instance between them costs it milliseconds.
+/// still holds its lock: the kernel ends a process's descriptors one after the other.
 pub const WATCHDOG_RETRY_MIN: Duration = Duration::from_millis(2);
 
 /// At least this often.

@@ -86,6 +86,9 @@ struct Watchdog {
     teller: Teller,
 }
 
+/// The lock's descriptor is at least this.
+const LOCK_LEAST: i32 = 16;
+
 /// The watchdog's whole life. Descriptor 3 is its lock, 4 its listening socket.
 pub fn main(layout: Layout) -> Result<()> {
     let foreign = || Error::usage("`agents watchdog` is started by the engine itself").hint("agents up");
@@ -96,6 +99,9 @@ pub fn main(layout: Layout) -> Result<()> {
     };
     process::set_name("watchdog");
     crate::os::cgroup::leave_session();
+    // The watch over the queue's folders gets the free place below: closing it takes the kernel milliseconds, which would lie between the end of this
+    // process's connections and that of its lock.
+    let lock = lock.raised(LOCK_LEAST)?;
     let mut watchdog = Watchdog::new(layout, now());
     watchdog.log("watchdog", "", "started");
     let metas = store::meta::list(&watchdog.layout)?;

@@ -85,6 +85,11 @@ impl Lock {
         Lock { file: File::from(fd) }
     }
 
+    /// The same lock under a descriptor that is at least `least`. Of a process that dies, the kernel closes the higher ones first.
+    pub fn raised(self, least: i32) -> io::Result<Lock> {
+        Ok(Lock { file: File::from(rustix::io::fcntl_dupfd_cloexec(&self.file, least)?) })
+    }
+
     /// The descriptor, to be inherited by a child.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -228,6 +228,8 @@ impl Host {
                 self.mailbox.unwritten = None;
                 self.mailbox.look_at = Some(now);
                 let _ = fs::remove_file(&self.layout.typing(&self.id));
+                let news = FromHost::Mail { why: self.mailbox.why.clone(), soon: true };
+                self.mailbox.announced.iter().for_each(|client| self.clients.answer(*client, &news));
             }
             Err(e) => {
                 self.mailbox.unwritten = (to == Standing::Taken).then_some(id);
