@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use agents::cli::{Error, Result};
 use agents::contract::layout::{CONFIG_FILE, ENGINE_FOLDER};
 use agents::os::fs;
-use agents::os::lock::Lock;
 use serde::{Deserialize, Serialize};
 
 use super::head;
@@ -64,26 +63,16 @@ fn write(home: &Path, folder: &Path, trusted: Trusted) -> Result<()> {
     write_in(&records::claim(home)?, key(home, folder), trusted)
 }
 
-fn write_in(records: &Path, key: String, trusted: Trusted) -> Result<()> {
-    let path = file(records);
-    let _lock = Lock::wait(&path.with_extension("lock"))?;
-    let mut record = read_in(records)?;
+fn write_in(folder: &Path, key: String, trusted: Trusted) -> Result<()> {
+    let path = file(folder);
+    let _lock = records::lock(folder)?;
+    let mut record = read_in(folder)?;
     if record.folders.get(&key) == Some(&trusted) {
         return Ok(());
     }
     record.folders.insert(key, trusted);
     let text = serde_json::to_string_pretty(&record).map_err(|e| Error::failed(e.to_string()))?;
     Ok(fs::write_atomic(&path, text.as_bytes(), 0o600)?)
-}
-
-/// Removes what a killed command was writing beside the record.
-pub fn sweep(home: &Path) -> Result<()> {
-    let folder = records::claim(home)?;
-    let _lock = Lock::wait(&file(&folder).with_extension("lock"))?;
-    for name in fs::list(&folder)?.iter().filter(|n| n.starts_with(".trust.json.") && n.ends_with(".tmp")) {
-        fs::remove_file(&folder.join(name))?;
-    }
-    Ok(())
 }
 
 /// A project that was made here.

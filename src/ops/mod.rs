@@ -81,7 +81,7 @@ impl Home {
             Ok(())
         };
         beside(&self.registry.home, &format!(".{}.", registry::FILE))?;
-        trust::sweep(&self.registry.home)?;
+        records::sweep(&records::claim(&self.registry.home)?)?;
         beside(self.journal.folder(), ".")
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use agents::cli::{Error, Result, out};
 use agents::contract::layout::hash;
-use agents::os::{env, fs};
+use agents::os::{env, fs, lock::Lock};
 use serde::{Deserialize, Serialize};
 
 /// The file that says which home it is.
@@ -69,6 +69,7 @@ pub fn claim(home: &Path) -> Result<PathBuf> {
 pub fn follow(home: &Path) -> Result<PathBuf> {
     let folder = claim(home)?;
     let now = Origin::of(home)?;
+    let _lock = lock(&folder)?;
     if Origin::read(&folder)?.as_ref() != Some(&now) {
         now.write(&folder)?;
     }
@@ -78,6 +79,20 @@ pub fn follow(home: &Path) -> Result<PathBuf> {
 /// Forgets what is known of a home: in this same folder another one was made.
 pub fn forget(home: &Path) -> Result<()> {
     Ok(fs::remove_tree(&find(home)?.folder)?)
+}
+
+/// Held by whoever writes among the records beside the journal.
+pub fn lock(folder: &Path) -> Result<Lock> {
+    Ok(Lock::wait(&folder.join("lock"))?)
+}
+
+/// Removes what a killed command was writing there.
+pub fn sweep(folder: &Path) -> Result<()> {
+    let _lock = lock(folder)?;
+    for name in fs::list(folder)?.iter().filter(|n| n.starts_with('.') && n.ends_with(".tmp")) {
+        fs::remove_file(&folder.join(name))?;
+    }
+    Ok(())
 }
 
 fn above() -> PathBuf {
@@ -108,6 +123,7 @@ fn claim_in(above: &Path, home: &Path) -> Result<PathBuf> {
     fs::private_dir(above)?;
     fs::private_dir(&folder)?;
     if Origin::read(&folder)?.is_none() {
+        let _lock = lock(&folder)?;
         let now = Origin::of(home)?;
         warn_of_former(above, &folder, &now);
         now.write(&folder)?;

@@ -87,7 +87,10 @@ impl<'a> Sweep<'a> {
 
     fn restore(&self) {
         let folder = self.home.file("");
-        sh(&format!("find {0} -mindepth 1 -delete && cp -a {1}/. {0}", folder.display(), self.snapshot.0.display()));
+        // The fleet home stays the same folder: another one would be known nothing of.
+        let home = self.home.file("home");
+        let all = format!("find {} -mindepth 1 -not -path {} -delete", folder.display(), home.display());
+        sh(&format!("{all} && cp -a {}/. {}", self.snapshot.0.display(), folder.display()));
     }
 
     /// Runs it under strace, with `-f` also what it starts; answers with the log.
@@ -232,7 +235,7 @@ fn updated(home: &TestHome) -> Found {
 }
 
 pub fn settled(home: &TestHome) -> Result<(), String> {
-    let left: Vec<PathBuf> = ["projects", "home"].iter().flat_map(|f| leftovers(&home.file(f))).collect();
+    let left: Vec<PathBuf> = ["projects", "home", ".local/state/fleet"].iter().flat_map(|f| leftovers(&home.file(f))).collect();
     if !left.is_empty() {
         return Err(format!("left behind: {left:?}"));
     }
