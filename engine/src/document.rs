@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Kind, Place, Result};
+use crate::os::fs;
 
 /// Reads a whole file's text. Errors are of kind `Invalid`: all syntax errors, or else all unknown keys and the first value of a wrong type.
 pub fn read<T: DeserializeOwned + JsonSchema>(file: &Path, text: &str) -> Result<T> {
@@ -73,6 +74,18 @@ pub fn names_in_order(text: &str, key: &str) -> Vec<String> {
     names.into_iter().map(|(_, name)| name).collect()
 }
 
+/// Of known words, this many are told at most.
+const SUGGESTED_MAX: usize = 20;
+
+/// A file's text; `None` where there is none. What stands in a project's folder may be anything: a pipe, a device, gigabytes. That is refused, not read.
+pub fn text(file: &Path) -> Result<Option<String>> {
+    let odd = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::InvalidData => Error::new(Kind::Invalid, e.to_string()).hint("expected a text file, in UTF-8"),
+        _ => Error::from(e),
+    };
+    fs::read_text_if_there(file).map_err(odd)
+}
+
 /// The known word nearest to what was written, if it is near enough to have been meant.
 pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |k: &str| strsim::osa_distance(&written.to_lowercase(), &k.to_lowercase());
@@ -86,7 +99,12 @@ pub fn suggest<'a>(written: &str, known: impl IntoIterator<Item = &'a str> + Clo
         None => {
             let mut known: Vec<&str> = known.into_iter().collect();
             known.sort_unstable();
-            format!("known here: {}", known.join(", "))
+            let more = match known.len().saturating_sub(SUGGESTED_MAX) {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            known.truncate(SUGGESTED_MAX);
+            format!("known here: {}{more}", known.join(", "))
         }
     }
 }

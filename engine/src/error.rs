@@ -100,9 +100,12 @@ impl Error {
     /// Puts words before the message: `project web: …`.
     #[must_use]
     pub fn of(mut self, whose: impl fmt::Display) -> Self {
-        self.message = format!("{whose}: {}", self.message);
-        for other in &mut self.others {
-            other.message = format!("{whose}: {}", other.message);
+        let prefix = format!("{whose}: ");
+        // Said once is enough, by whoever knew first.
+        for message in std::iter::once(&mut self.message).chain(self.others.iter_mut().map(|o| &mut o.message)) {
+            if !message.starts_with(&prefix) {
+                message.insert_str(0, &prefix);
+            }
         }
         self
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use agents::cli::{Error, Result, out};
+use agents::cli::{Error, Result, document, out};
 use agents::contract::control::{FromWatchdog, JSON, ToWatchdog};
 use agents::contract::layout::{ENGINE_FOLDER, Layout};
 use agents::contract::manifest::{Commands, MANIFEST_FILE, Manifest};
@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// The manifest of the engine that is checked out, if it has one.
 pub fn manifest(folder: &Path) -> Result<Option<Manifest>> {
     let path = folder.join(ENGINE_FOLDER).join(MANIFEST_FILE);
-    let Some(text) = os::fs::read_if_there(&path)? else { return Ok(None) };
+    let Some(text) = document::text(&path)? else { return Ok(None) };
     toml::from_str(&text).map(Some).map_err(|e| Error::invalid(&path, e.message()))
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use agents::cli::{Error, Result};
+use agents::cli::{Error, Result, document};
 use agents::contract::layout::{CONFIG_FILE, ENGINE_FOLDER};
 use agents::os::fs;
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ fn read_in(records: &Path) -> Result<Record> {
 
 /// A project's content as it is now.
 fn content(config: &Path, folder: &Path) -> Result<Trusted> {
-    let config = fs::read_if_there(&folder.join(config))?.unwrap_or_default();
+    let config = document::text(&folder.join(config))?.unwrap_or_default();
     let engine = head::read(&folder.join(ENGINE_FOLDER)).commit().map(|c| c.to_string()).unwrap_or_default();
     Ok(Trusted::Content { config: text_id(&config), engine })
 }

@@ -134,20 +134,14 @@ pub(crate) fn main() -> ExitCode {
         && (only == "--version" || only == "-V")
     {
         out::fact(concat!("fleet ", env!("CARGO_PKG_VERSION")));
-        return ExitCode::SUCCESS;
+        return agents::cli::end(Ok(()));
     }
     if agents::os::env::asks_for_completion() && agents::cli::complete::answers(command, &args) {
         return ExitCode::SUCCESS;
     }
     let result = agents::cli::parse(args, command).map_or_else(agents::cli::usage, run);
     agents::cli::interrupt::end();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            out::error(&error);
-            ExitCode::from(error.kind.exit_code())
-        }
-    }
+    agents::cli::end(result)
 }
 
 fn run(cli: Cli) -> Result<()> {

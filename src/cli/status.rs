@@ -105,6 +105,7 @@ struct View<'a> {
 impl View<'_> {
     fn open(args: &Args) -> Result<View<'_>> {
         let signals = signal::descriptor(&[signal::INTERRUPT, signal::TERMINATE, signal::HANG_UP, signal::WINDOW])?;
+        out::only_shows();
         let screen = if args.json { None } else { Some(Screen::enter()?) };
         Ok(View { args, screen, signals, problem: None })
     }

@@ -77,6 +77,7 @@ fn watch(args: &Args, projects: &[&Project]) -> Result<()> {
     };
     (0..projects.len()).try_for_each(|i| listen(&mut files, i))?;
     let signals = signal::descriptor(&[signal::INTERRUPT, signal::TERMINATE, signal::HANG_UP, signal::WINDOW])?;
+    out::only_shows();
     let screen = if args.json { None } else { Some(Screen::enter()?) };
     let mut queues = look(projects);
     show(&queues, screen.as_ref());

@@ -160,7 +160,7 @@ impl Places {
 
 /// Why no engine could read the project's configuration, as far as that can be told without knowing what it may hold.
 fn unstartable(folder: &Path) -> Option<String> {
-    match fs::read_if_there(&folder.join(CONFIG_FILE)) {
+    match fs::read_text_if_there(&folder.join(CONFIG_FILE)) {
         Ok(None) => Some(format!("it has no {CONFIG_FILE}")),
         Ok(Some(text)) => {
             let error = toml::de::DeTable::parse(&text).err()?;

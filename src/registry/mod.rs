@@ -136,7 +136,9 @@ impl Registry {
     /// Reads a registry, with what is wrong in it; an error where it cannot be read at all.
     fn read(path: &Path) -> Result<(Registry, Vec<Finding>)> {
         let path = std::path::absolute(path)?;
-        let text = os::fs::read_to_string(&path)?;
+        let Some(text) = document::text(&path)? else {
+            return Err(Error::failed(format!("{}: there is no such file", path.display())));
+        };
         let real = os::fs::canonical(&path)?;
         Registry::parse(&path, real.parent().unwrap_or(Path::new("/")), text)
     }

@@ -1,6 +1,6 @@
 //! Commands killed at every kind of system call: afterwards the next command finishes or undoes, and the state is old or new, never between.
 //!
-//! `SWEEP=all` tries every call instead of a sample.
+//! `SWEEP=all` tries every call instead of a sample; `SWEEP=300` as many of them as fit into so many seconds, each sweep.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -141,11 +141,14 @@ impl<'a> Sweep<'a> {
     }
 
     pub fn run(&self) -> Tally {
-        let (mut tally, all) = (Tally::default(), std::env::var_os("SWEEP").is_some());
+        let asked = std::env::var("SWEEP").ok();
+        let (mut tally, all) = (Tally::default(), asked.is_some());
+        let limit = asked.and_then(|seconds| seconds.parse().ok()).map_or(Duration::MAX, Duration::from_secs);
         let (points, begun) = (self.points(all), Instant::now());
         for (calls, n, follow) in &points {
             let both = tally.old > 0 && tally.new > 0;
-            if (!all && both && begun.elapsed() > self.time) || (self.until_torn && !tally.torn.is_empty()) {
+            let over = begun.elapsed() > if all { limit } else { self.time };
+            if (both && over) || (self.until_torn && !tally.torn.is_empty()) {
                 break;
             }
             self.restore();

@@ -79,6 +79,7 @@ fn print(lines: &str) {
 }
 
 fn follow(layout: &Layout, session: &str, from: usize, over: Option<Over<'_>>, mut show: impl FnMut(&[u8])) -> Result<()> {
+    out::only_shows();
     let mut follow = Follow::from(&layout.log(session), from as u64)?;
     let Some((folders, over)) = over else {
         loop {

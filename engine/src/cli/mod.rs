@@ -129,7 +129,7 @@ pub(crate) fn main() -> ExitCode {
     // Asked by every script and shell prompt, so before anything is built.
     if matches!(text.as_slice(), [only] if only == "--version" || only == "-V") {
         out::fact(concat!("agents ", env!("CARGO_PKG_VERSION")));
-        return ExitCode::SUCCESS;
+        return end(Ok(()));
     }
     if env::asks_for_completion() && complete::answers(command, &args) {
         return ExitCode::SUCCESS;
@@ -139,7 +139,12 @@ pub(crate) fn main() -> ExitCode {
         None => parse(args, command).map_or_else(usage, run),
     };
     interrupt::end();
-    match result {
+    end(result)
+}
+
+/// How a program ends: what went wrong is said, be it only that its output is lost.
+pub fn end(result: Result<()>) -> ExitCode {
+    match result.and_then(|()| out::whole()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out::error(&error);
@@ -173,7 +178,10 @@ fn misused(text: &str) -> Error {
     while let Some(line) = lines.next_if(|l| !l.starts_with("tip: ") && !l.starts_with("Usage: ") && !l.starts_with("For more ")) {
         message.push(line);
     }
-    let mut error = Error::usage(message.join(" ").trim_start_matches("error: "));
+    // What Rust says of a number, as a person would.
+    let message = message.join(" ").replace("invalid digit found in string", "expected a whole number");
+    let message = message.replace("number too large to fit in target type", "the number is too large");
+    let mut error = Error::usage(message.trim_start_matches("error: "));
     for line in lines {
         if let Some(tip) = line.strip_prefix("tip: ") {
             error = error.hint(tip);
@@ -189,7 +197,11 @@ fn run(cli: Cli) -> Result<()> {
     out::set_quiet(cli.quiet);
     out::set_colour(cli.color);
     let here = crate::os::env::current_dir()?;
-    let context = Context { folder: cli.directory.map_or(here.clone(), |d| here.join(d)) };
+    let folder = cli.directory.as_ref().map_or(here.clone(), |d| here.join(d));
+    if let Some(named) = cli.directory.filter(|_| !crate::os::fs::is_dir(&folder)) {
+        return Err(Error::usage(format!("-C {}: there is no such folder", named.display())).hint("name a project's folder"));
+    }
+    let context = Context { folder };
     match cli.verb {
         Verb::Up(args) => up::run(&context, &args),
         Verb::Down(args) => down::run(&context, &args),

@@ -15,7 +15,7 @@ use anstyle::{AnsiColor, Color, Style};
 use unicode_width::UnicodeWidthStr;
 
 pub use self::table::Table;
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 static COLOUR: AtomicU8 = AtomicU8::new(Colour::Auto as u8);
@@ -215,19 +215,56 @@ fn stderr_colour() -> bool {
     colour_for(io::stderr().is_terminal())
 }
 
-/// A closed pipe ends the program quietly, as for any filter.
-fn ended(result: io::Result<()>) {
-    if let Err(e) = result
-        && e.kind() == io::ErrorKind::BrokenPipe
-    {
-        std::process::exit(0);
+/// Why stdout takes nothing any more, once that is so.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+static ONLY_SHOWS: AtomicBool = AtomicBool::new(false);
+
+/// From now on the program does nothing but show what comes, and would go on for ever: it ends when nobody hears it any more.
+pub fn only_shows() {
+    ONLY_SHOWS.store(true, Ordering::Relaxed);
+    end_unheard();
+}
+
+fn end_unheard() {
+    if !ONLY_SHOWS.load(Ordering::Relaxed) || LOST.get().is_none() {
+        return;
+    }
+    let code = whole().map_or_else(
+        |e| {
+            error(&e);
+            e.kind.exit_code()
+        },
+        |()| 0,
+    );
+    std::process::exit(code.into());
+}
+
+/// Whether stdout took all that was said: to be asked at the end. Who closes the pipe has heard enough, as of any filter.
+pub fn whole() -> Result<()> {
+    match LOST.get() {
+        Some(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::failed(format!("standard output: {e}")).hint("all else was done; only what should have been printed is lost"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A command that changes something goes on when nobody hears it: what it was asked to do does not end with the pipe.
+fn written(write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) {
+    if LOST.get().is_some() {
+        return;
+    }
+    let mut stdout = io::stdout().lock();
+    if let Err(e) = write(&mut stdout).and_then(|()| stdout.flush()) {
+        let _ = LOST.set(e);
+        end_unheard();
     }
 }
 
 /// A fact, on stdout, with a newline.
 pub fn fact(text: impl Into<Text>) {
     let line = text.into().render(stdout_colour());
-    aside(false, || ended(writeln!(io::stdout().lock(), "{line}")));
+    aside(false, || written(|out| writeln!(out, "{line}")));
 }
 
 /// Many lines at once, on stdout, made harmless as any fact; newlines at their end count as one.
@@ -243,14 +280,14 @@ pub fn lines(bytes: &[u8]) {
 /// A table of facts, on stdout.
 pub fn table(table: &Table) {
     let text = laid_out(table);
-    aside(false, || ended(writeln!(io::stdout().lock(), "{text}")));
+    aside(false, || written(|out| writeln!(out, "{text}")));
 }
 
 /// A fact for a program: JSON, indented on a terminal, one line elsewhere.
 pub fn json(value: &impl serde::Serialize) {
     let terminal = io::stdout().is_terminal();
     let text = if terminal { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    ended(writeln!(io::stdout().lock(), "{}", escaped(&text.unwrap_or_default())));
+    written(|out| writeln!(out, "{}", escaped(&text.unwrap_or_default())));
 }
 
 /// JSON with whatever [`clean`] would show as escapes of JSON's own: the value stays the same, and no reader's terminal obeys it.
@@ -312,8 +349,7 @@ pub fn error(error: &Error) {
 
 /// Bytes as they are, on stdout: an attached terminal, a log asked for raw, a generated page. The caller answers for what is in them.
 pub fn raw(bytes: &[u8]) {
-    let mut out = io::stdout().lock();
-    ended(out.write_all(bytes).and_then(|()| out.flush()));
+    written(|out| out.write_all(bytes));
 }
 
 /// [`raw`] for a program that has to tidy up whoever listens: a closed pipe does not end it.

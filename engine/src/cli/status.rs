@@ -106,6 +106,7 @@ fn watch(place: &Place, json: bool) -> Result<()> {
     let socket = layout.watchdog_socket().file_name().unwrap_or_default().to_string_lossy().into_owned();
     // A watchdog may be killed while it is asked; the next one answers.
     let mut failed = 0;
+    out::only_shows();
     loop {
         let mut changes = Changes::of(&layout.runtime)?;
         // Whoever starts a watchdog holds this lock until it listens.

@@ -116,6 +116,8 @@ pub(super) fn bring(
     let queue = which.words.is_empty() && !store::tasks::are_stopped(layout) && store::tasks::are_waiting(layout)?;
     if ids.is_empty() && which.wanted {
         out::say("nothing is wanted that could be started");
+    } else if ids.is_empty() && errors.is_empty() {
+        out::say("agents.toml declares no agent: [agent.NAME] is one; `agents schema` says what stands in it");
     }
     if !ids.is_empty() {
         let mut watchdog = start::watchdog(layout)?;

@@ -51,6 +51,11 @@ pub fn home() -> PathBuf {
     absolute("HOME").unwrap_or_else(|| PathBuf::from("/dev/null/HOME-is-not-set"))
 }
 
+/// Whether anybody has said where the home folder is.
+pub fn has_home() -> bool {
+    absolute("HOME").is_some()
+}
+
 /// `~` and `~/…` mean the home folder; all else is as it stands.
 pub fn expand(path: &str) -> PathBuf {
     match path.strip_prefix('~') {

@@ -166,6 +166,27 @@ pub fn read_if_there(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
+/// The text of a file that anybody may have put there, or `None` where there is none. What is no file is refused before it is read: a pipe would be waited
+/// for, a device never end. So is what is larger than any text that a person writes.
+pub fn read_text_if_there(path: &Path) -> io::Result<Option<String>> {
+    const BYTES_MAX: u64 = 16 << 20;
+    let odd = |what: String| at(path, io::Error::new(io::ErrorKind::InvalidData, what));
+    let file = match OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        other => other.map_err(|e| at(path, e))?,
+    };
+    let metadata = file.metadata().map_err(|e| at(path, e))?;
+    if !metadata.is_file() {
+        return Err(odd("it is no file".into()));
+    }
+    let mut bytes = Vec::with_capacity(metadata.len().min(BYTES_MAX) as usize);
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| at(path, e))?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(odd("it is larger than 16 MB".into()));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|e| odd(format!("it is not UTF-8 at byte {}", e.utf8_error().valid_up_to())))
+}
+
 /// At most the last `bytes` of a file.
 pub fn read_tail(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     use std::io::Seek;

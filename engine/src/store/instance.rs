@@ -113,7 +113,19 @@ fn launches(layout: &Layout) -> PathBuf {
 
 /// Errors of `private_dir` say what is wrong with which folder; this says what to do.
 fn not_private(error: std::io::Error) -> Error {
-    Error::from(error).hint("`chmod 700` it if it is yours; if not, set AGENTS_HOME or XDG_RUNTIME_DIR to a folder of your own")
+    let hint = match error.kind() {
+        std::io::ErrorKind::Other => "`chmod 700` it if it is yours; if not, set AGENTS_HOME or XDG_RUNTIME_DIR to a folder of your own",
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "make room there",
+        _ if !env::has_home() => "set HOME",
+        _ => "set AGENTS_HOME or XDG_RUNTIME_DIR to a folder where you may write",
+    };
+    Error::from(error).hint(hint)
+}
+
+/// The names of what lies in the folder of all projects' data.
+pub(super) fn all(home: &Path) -> Result<Vec<String>> {
+    fs::list(home)
+        .map_err(|e| Error::from(e).hint("it is to hold the data of projects: set AGENTS_HOME to a folder of your own, or unset it"))
 }
 
 /// Where the data of the project in `folder` (canonical) lies, by what stands in `.origin` and not by the project's name: for when `agents.toml` cannot
@@ -121,7 +133,7 @@ fn not_private(error: std::io::Error) -> Error {
 pub(crate) fn find(folder: &Path) -> Result<Option<Layout>> {
     let (home, runtime) = (env::agents_home(), env::agents_runtime());
     let hash = crate::contract::layout::hash(folder);
-    for name in fs::list(&home)?.iter().filter(|name| name.starts_with(&format!("{hash}-"))) {
+    for name in all(&home)?.iter().filter(|name| name.starts_with(&format!("{hash}-"))) {
         if origin(&home.join(name))?.as_deref() == Some(folder) {
             return Ok(Some(Layout::from_folders(&home.join(name), &runtime.join(&hash))));
         }
@@ -164,7 +176,7 @@ fn collision(folder: &Path, other: &Path, data: &Path) -> Error {
 fn settle_in(folder: &Path, layout: &Layout) -> Result<()> {
     let home = parent(&layout.data);
     let ours = format!("{}-", layout.hash);
-    for name in fs::list(home)?.iter().filter(|name| name.starts_with(&ours) && **name != layout.instance) {
+    for name in all(home)?.iter().filter(|name| name.starts_with(&ours) && **name != layout.instance) {
         let data = home.join(name);
         match origin(&data)? {
             None => {}

@@ -47,7 +47,7 @@ pub(crate) fn formers(project: &Project) -> Result<Vec<Former>> {
     let (home, runtime) = (env::agents_home(), env::agents_runtime());
     let repository = Repository::around(&project.folder).ok();
     let mut found = vec![];
-    for name in fs::list(&home)? {
+    for name in super::instance::all(&home)? {
         let Some((hash, rest)) = name.split_once('-').filter(|(hash, _)| is_hash(hash) && *hash != project.layout.hash) else { continue };
         let layout = Layout::from_folders(&home.join(&name), &runtime.join(hash));
         // A folder that is still there, and be it empty, may be a project that still runs.

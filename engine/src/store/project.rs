@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::contract::layout::{CONFIG_FILE, Layout};
 use crate::contract::records::Launch;
+use crate::document;
 use crate::error::{Error, Result};
 use crate::model::{Agent, Config, Runtime, Start};
 use crate::os::cgroup::obstacle;
@@ -39,14 +40,16 @@ impl Project {
         let here = fs::canonical(from)?;
         // A session's worktree holds a copy of `agents.toml`, and is part of the project that it was made for.
         let here = super::instance::owner_of_worktree(&here)?.unwrap_or(here);
-        let Some(folder) = here.ancestors().find(|f| fs::exists(&f.join(CONFIG_FILE))) else {
+        let Some(folder) = here.ancestors().find(|f| !matches!(fs::look(&f.join(CONFIG_FILE)), Ok(fs::Found::Nothing))) else {
             let error = Error::failed(format!("no {CONFIG_FILE} in {} or any folder above it", here.display()));
             return Err(error
                 .hint("go to a project's folder, or name it with -C DIR")
                 .hint(format!("a project is a folder with an {CONFIG_FILE}; `agents schema` says what stands in it")));
         };
         let file = folder.join(CONFIG_FILE);
-        let text = fs::read_to_string(&file)?;
+        let Some(text) = document::text(&file)? else {
+            return Err(Error::invalid(&file, "it is a link that leads nowhere").hint("put the file there, or remove the link"));
+        };
         let name = folder.file_name().map_or_else(|| "root".into(), |n| n.to_string_lossy().into_owned());
         let config = Config::parse(&file, &text, &name)?;
         let layout = Layout::new(folder, &config.name, &env::agents_home(), &env::agents_runtime());

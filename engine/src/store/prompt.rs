@@ -7,6 +7,7 @@ use super::meta::Meta;
 use super::project::Project;
 use super::session::{BRANCH, ISSUE, ORCHESTRATOR, PROMPT};
 use crate::contract::layout::CONFIG_FILE;
+use crate::document;
 use crate::error::{Error, Result};
 use crate::model::{Agent, template};
 use crate::os::{fs, process};
@@ -40,9 +41,10 @@ pub(super) fn of_agent(project: &Project, agent: &Agent, session: &str, folder: 
             .hint(format!("write {}, or change `prompt` in {CONFIG_FILE}", file.display()))
     };
     let text = match fs::look(&file)? {
-        fs::Found::Nothing => return Err(missing("is not there".into())),
-        _ => fs::read_to_string(&file)?,
+        fs::Found::Nothing => None,
+        _ => document::text(&file)?,
     };
+    let Some(text) = text else { return Err(missing("is not there".into())) };
     if !fs::canonical(&file)?.starts_with(&project.folder) {
         return Err(missing("is a link that leads out of the project".into()));
     }

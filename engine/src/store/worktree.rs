@@ -119,7 +119,9 @@ impl Repository {
             let (new, existing) = (["--no-track", "-b", branch, "--", &path], ["--", &path, branch]);
             match from {
                 Some(from) => git.run(&[&add[..], &new[..], &[from]].concat())?,
-                None => git.run(&[&add[..], &existing[..]].concat())?,
+                None => git.run(&[&add[..], &existing[..]].concat()).map_err(|e| {
+                    e.hint("where another worktree has the branch: name another with --branch, or use --no-worktree to work in the project's folder")
+                })?,
             };
         }
         Git::at(worktree).holding(lock).run(&["checkout", "--quiet", "--force", "--no-recurse-submodules"]).map(drop)

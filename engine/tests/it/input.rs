@@ -49,7 +49,7 @@ fn from_a_folder_below_or_with_c() {
     std::fs::create_dir(project.folder.join("deep")).unwrap();
     let below = project.run(&["-C", "deep", "info", "--json"]).ok().stdout;
     assert_eq!(below, project.run(&["info", "--json"]).ok().stdout);
-    project.run(&["-C", "nowhere", "status"]).fails(1, "nowhere");
+    project.run(&["-C", "nowhere", "status"]).fails(2, "-C nowhere: there is no such folder");
 }
 
 #[test]

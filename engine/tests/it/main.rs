@@ -36,3 +36,4 @@ mod tasks;
 mod tmux;
 mod upgrade;
 mod version;
+mod wrong;

@@ -156,6 +156,7 @@ fn watch(place: &Place, args: &Args) -> Result<()> {
     let folders: Vec<_> = Lies::ALL.iter().map(|lies| layout.task_place(*lies)).chain([layout.tasks()]).collect();
     let mut changes = Changes::of_any(&folders)?;
     let mut before = None;
+    out::only_shows();
     loop {
         let now = clock::now();
         let view = View::of(place, args, now);

@@ -29,10 +29,7 @@ impl std::str::FromStr for DetachKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<DetachKey> {
-        let wrong = || {
-            Error::usage(format!("{text:?} is no detach key"))
-                .hint("write ctrl- and a letter or one of \\ ] ^ _, for example ctrl-q; the default is ctrl-\\")
-        };
+        let wrong = || Error::usage("write ctrl- and a letter or one of \\ ] ^ _, for example ctrl-q; the default is ctrl-\\");
         let lower = text.to_ascii_lowercase();
         let key = ["ctrl-", "ctrl+", "c-", "^"].iter().find_map(|p| lower.strip_prefix(p)).ok_or_else(wrong)?;
         let mut chars = key.chars();
