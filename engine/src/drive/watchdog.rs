@@ -21,7 +21,7 @@ use rustix::event::PollFlags;
 use self::handover::Upgrade;
 use self::notices::Teller;
 use super::{interest, jitter, start, wait};
-use crate::contract::control::{FromHost, FromWatchdog, JSON, ToHost, ToWatchdog};
+use crate::contract::control::{FromHost, JSON, ToHost};
 use crate::contract::layout::Layout;
 use crate::contract::records::Event as Record;
 use crate::contract::status::{Activity, AgentStatus, Daemon, EngineStatus, State};

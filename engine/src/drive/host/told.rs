@@ -1,6 +1,11 @@
 //! What others see of a session: its status, its record, its events.
 
-use super::*;
+use super::{Host, stall};
+use crate::contract::records::{Event as Record, Run};
+use crate::contract::status::{AgentStatus, State};
+use crate::core::session::{Event, Phase, Session, Then};
+use crate::os::clock::{boot_id, now};
+use crate::store;
 
 impl Host {
     /// What others see of this session.

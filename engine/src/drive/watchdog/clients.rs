@@ -1,6 +1,15 @@
 //! Who is connected to the watchdog: what they ask, and what they are told.
 
-use super::*;
+use std::os::fd::OwnedFd;
+
+use jiff::Timestamp;
+
+use super::{Watchdog, is_held, tasks, waits};
+use crate::contract::control::{FromWatchdog, JSON, ToHost, ToWatchdog};
+use crate::contract::status::State;
+use crate::core::watch::Host;
+use crate::os::socket::Fill;
+use crate::store;
 
 impl Watchdog {
     /// A client has asked something, or left.
