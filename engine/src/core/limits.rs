@@ -209,8 +209,5 @@ pub const TASKS_AT_ONCE_MAX: usize = 10_000;
 /// An attempt that may take longer than a year has no limit at all.
 pub const TASK_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 86_400);
 
-/// The archive is begun anew at this length and the part before it kept: so much is remembered at least.
-pub const TASK_ARCHIVE_BYTES: u64 = 64 << 20;
-
 /// So many tasks go to the archive with one sync.
 pub const TASKS_ARCHIVED_AT_ONCE: usize = 500;

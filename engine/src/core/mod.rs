@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod cause;
 pub mod graph;
+pub mod keep;
 pub mod limits;
 pub mod notices;
 pub mod restart;

@@ -114,6 +114,11 @@ impl Schedule {
         self.tasks.get(&id).is_none_or(|e| e.wish.is_none() && !matches!(e.stage, Stage::Moving { .. }))
     }
 
+    /// Those that others wait for, in the queue or not.
+    pub fn awaited(&self) -> impl Iterator<Item = Id> + '_ {
+        self.waiters.keys().copied()
+    }
+
     /// Those that are started, run or are being ended.
     pub fn busy(&self) -> impl Iterator<Item = Id> + '_ {
         self.busy.iter().copied()

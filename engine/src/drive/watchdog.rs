@@ -184,10 +184,18 @@ impl Watchdog {
         let turns = self.turns.as_ref().and_then(Turns::next_deadline);
         let ready = wait(
             &asked,
-            [self.watch.next_deadline(), due, turns, self.storm.next_deadline(), self.tasks.next_deadline(), self.teller.next_deadline()]
-                .into_iter()
-                .flatten()
-                .min(),
+            [
+                self.watch.next_deadline(),
+                due,
+                turns,
+                self.storm.next_deadline(),
+                self.tasks.next_deadline(),
+                self.tidy_deadline(),
+                self.teller.next_deadline(),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
         )?;
         drop(asked);
 
@@ -219,6 +227,7 @@ impl Watchdog {
         self.look_at_storm();
         self.tell_people();
         self.work();
+        self.tidy();
         self.tell();
         let anybody = !self.clients.is_empty() || !self.watch.is_idle() || self.tasks.is_alive();
         self.flush();

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod activity;
+mod archive;
 mod backends;
 mod boot;
 mod chaos;

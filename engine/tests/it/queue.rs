@@ -32,13 +32,13 @@ heavy = 1
 "#;
 
 /// A project whose queue is stopped, so that tasks stay where they were put.
-struct Stopped {
-    project: TestProject,
-    tasks: PathBuf,
+pub struct Stopped {
+    pub project: TestProject,
+    pub tasks: PathBuf,
 }
 
 impl Stopped {
-    fn new() -> Stopped {
+    pub fn new() -> Stopped {
         use std::os::unix::fs::DirBuilderExt;
         let project = TestProject::new(SHELL);
         let tasks = project.data().join("tasks");
@@ -47,28 +47,28 @@ impl Stopped {
         Stopped { project, tasks }
     }
 
-    fn task(&self, args: &[&str]) -> Said {
+    pub fn task(&self, args: &[&str]) -> Said {
         self.project.run(&[&["task"], args].concat())
     }
 
-    fn add(&self, args: &[&str]) -> String {
+    pub fn add(&self, args: &[&str]) -> String {
         self.task(&[&["add"], args].concat()).ok().stdout.trim().to_owned()
     }
 
     /// What `agents task list --json` says, without a word about anything odd.
     #[track_caller]
-    fn list(&self, args: &[&str]) -> Vec<Value> {
+    pub fn list(&self, args: &[&str]) -> Vec<Value> {
         let said = self.task(&[&["list", "--json"], args].concat()).ok();
         assert_eq!(said.stderr, "");
         serde_json::from_str(&said.stdout).unwrap()
     }
 
-    fn show(&self, id: &str) -> Value {
+    pub fn show(&self, id: &str) -> Value {
         serde_json::from_str(&self.task(&["show", id, "--json"]).ok().stdout).unwrap()
     }
 
     /// A task is as it would be had it ended so.
-    fn ends(&self, id: &str, end: &str, at: &str) {
+    pub fn ends(&self, id: &str, end: &str, at: &str) {
         let folder = self.tasks.join("finished").join(end).join(id);
         std::fs::create_dir_all(&folder).unwrap();
         let file = self.tasks.join("pending").join(format!("{id}.json"));
@@ -76,6 +76,26 @@ impl Stopped {
         record["attempts"] = json!([{ "started_at": at, "ended_at": at, "outcome": end }]);
         std::fs::write(folder.join("task.json"), record.to_string()).unwrap();
         std::fs::remove_file(file).unwrap();
+    }
+
+    /// Runs `agents task …` and kills it at the `nth` such system call. Whether it came to its end; none, said why: this machine cannot do it.
+    pub fn killed_at(&self, call: &str, nth: usize, args: &[&str]) -> Option<bool> {
+        let mut command = Command::new("strace");
+        command.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
+        command.arg(env!("CARGO_BIN_EXE_agents")).arg("task").args(args).current_dir(&self.project.folder);
+        let plain = self.project.command(&[]);
+        command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+        let Ok(output) = command.output() else {
+            println!("skipped: strace is not installed");
+            return None;
+        };
+        let whole = output.status.success();
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !whole && !said.is_empty() {
+            println!("skipped: strace may not follow processes: {said}");
+            return None;
+        }
+        Some(whole)
     }
 }
 
@@ -371,44 +391,6 @@ fn hostile_words_name_no_task() {
 }
 
 #[test]
-fn what_has_ended_goes_to_the_archive_and_is_still_known() {
-    let queue = Stopped::new();
-    for n in 1..=5 {
-        queue.add(&["lead", &format!("work {n}")]);
-    }
-    queue.add(&["lead", "later", "--after", "t4"]);
-    queue.ends("t1", "done", "2026-01-01T10:00:00Z");
-    queue.ends("t2", "failed", "2026-01-01T11:00:00Z");
-    queue.ends("t3", "cancelled", "2026-01-01T12:00:00Z");
-    queue.ends("t4", "done", "2026-01-01T13:00:00Z");
-    std::fs::create_dir_all(queue.tasks.parent().unwrap().join("logs")).unwrap();
-    let log = queue.tasks.parent().unwrap().join("logs/t1.log");
-    std::fs::write(&log, "some words\r\n").unwrap();
-    assert_eq!(queue.task(&["logs", "t1"]).ok().stdout, "some words\n");
-    let ended: Vec<String> =
-        queue.list(&["--all"]).iter().map(|t| format!("{} {}", t["task"].as_str().unwrap(), t["state"].as_str().unwrap())).collect();
-    assert_eq!(ended, ["t5 pending", "t6 pending", "t4 done", "t3 cancelled", "t2 failed", "t1 done"]);
-    assert_eq!(queue.list(&["--state", "failed"]).len(), 1);
-    queue.task(&["wait", "t1", "t4"]).ok();
-    assert!(queue.task(&["wait", "t1", "t2"]).fails(1, "task t2 has failed").stdout.starts_with("t1 done"));
-    // Only said, then done; what others wait for stays.
-    let would = queue.task(&["clean", "--state", "done,cancelled", "--dry-run"]).ok();
-    assert_eq!(would.stdout, "t1  done  would go to the archive\nt3  cancelled  would go to the archive\n");
-    assert!(would.stderr.contains("t4 stays: others wait for it"), "{would:?}");
-    queue.task(&["clean", "--state", "done,cancelled"]).ok();
-    assert!(!log.exists());
-    assert_eq!(queue.list(&["--all"]).len(), 4);
-    // By agents.toml: all of it ended longer ago than thirty days.
-    assert!(queue.task(&["clean"]).ok().stderr.contains("1 task is now in the archive"));
-    let shown = queue.show("t2");
-    assert_eq!((&shown["state"], &shown["record"]["prompt"]), (&json!("failed"), &json!("work 2")));
-    assert!(queue.task(&["retry", "t2"]).fails(2, "in the archive").stderr.contains("agents task show t2"));
-    // No number comes twice, also when all that tells of it is gone.
-    std::fs::write(queue.tasks.join("last"), "").unwrap();
-    assert_eq!(queue.add(&["lead", "next"]), "t7");
-}
-
-#[test]
 fn whoever_works_on_a_task_says_how_it_ended() {
     let queue = Stopped::new();
     let folder = queue.project.root().join("task");
@@ -445,16 +427,7 @@ fn an_add_that_is_killed_has_added_all_or_nothing() {
     let (mut kills, mut known) = (0, 1);
     for (call, most) in CALLS {
         for nth in 1..=*most {
-            let mut command = Command::new("strace");
-            command.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
-            command.arg(env!("CARGO_BIN_EXE_agents")).args(["task", "add", "lead", "one more"]).current_dir(&queue.project.folder);
-            let plain = queue.project.command(&[]);
-            command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
-            let Ok(output) = command.output() else { return println!("skipped: strace is not installed") };
-            let whole = output.status.success();
-            if !whole && !String::from_utf8_lossy(&output.stderr).is_empty() {
-                return println!("skipped: strace may not follow processes: {}", String::from_utf8_lossy(&output.stderr));
-            }
+            let Some(whole) = queue.killed_at(call, nth, &["add", "lead", "one more"]) else { return };
             kills += usize::from(!whole);
             // Old or new, and nothing odd is said of it.
             let now = queue.list(&[]);

@@ -169,7 +169,7 @@ fn all(errors: Vec<Error>) -> Error {
 
 /// What a task waits for may have ended in another way already: that it waits for the operator then should be no surprise.
 fn warn_of(layout: &Layout, id: TaskId) {
-    if let Some(Lies::Finished(end @ (End::Failed | End::Cancelled | End::Timeout))) = tasks::place(layout, id) {
+    if let Some(Lies::Finished(end @ (End::Failed | End::Cancelled | End::Timeout))) = tasks::state(layout, id) {
         out::warn(&format!("{id} has ended as {}: what waits for it is blocked until `agents task retry {id}`", end.word()));
     }
 }
@@ -215,7 +215,7 @@ fn many(project: &Project, context: &Context, file: &Path) -> Result<Vec<Task>> 
             Err(found) => wrong.extend(found.into_iter().map(|(key, e)| batch.wrong(n, key, e))),
         }
     }
-    let known = |word: &str| word.parse::<TaskId>().is_ok_and(|id| tasks::place(layout, id).is_some());
+    let known = |word: &str| word.parse::<TaskId>().is_ok_and(|id| tasks::state(layout, id).is_some());
     wrong.extend(batch.check_order(known));
     wrong.sort_by_key(|e| e.place.as_ref().map(|p| (p.line, p.column)));
     if !wrong.is_empty() {

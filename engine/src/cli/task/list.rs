@@ -9,11 +9,12 @@ use super::rows::{Row, summary, table};
 use super::why::Queue;
 use super::{FINISHED, Place, lying};
 use crate::contract::layout::Layout;
-use crate::contract::task::{End, Place as Lies};
+use crate::contract::task::{End, Place as Lies, Task};
 use crate::error::{Error, Result};
 use crate::os::clock;
 use crate::os::follow::Changes;
-use crate::store::{instance, tasks};
+use crate::store::instance;
+use crate::store::tasks::{self, archive};
 
 /// Show the queue: what runs, what waits and for what, what is held; --all also what has ended
 #[derive(clap::Args)]
@@ -21,11 +22,15 @@ use crate::store::{instance, tasks};
 Examples:
   agents task list
   agents task list --state failed,timeout
+  agents task list --archived --state failed
   agents task list --watch")]
 pub(super) struct Args {
     /// Also those that have ended
     #[arg(short, long)]
     all: bool,
+    /// Those that were put away, instead
+    #[arg(long, conflicts_with_all = ["all", "watch"])]
+    archived: bool,
     /// Only those in these states
     #[arg(long, value_name = "STATE", value_delimiter = ',', conflicts_with = "all")]
     state: Vec<State>,
@@ -88,6 +93,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
 struct View {
     rows: Vec<Row>,
     counts: Vec<(Lies, usize)>,
+    archived: bool,
 }
 
 impl View {
@@ -96,11 +102,14 @@ impl View {
         let queue = Queue::load(layout, place.project.as_ref().ok().map(|p| p.config.tasks.clone()));
         let wanted = |lies: Lies| match lies {
             lies if !args.state.is_empty() => args.state.iter().any(|s| s.place() == lies),
-            Lies::Finished(_) => args.all,
+            Lies::Finished(_) => args.all || args.archived,
             Lies::Pending | Lies::Running | Lies::Held => true,
         };
         let row = |lies, task: &_| Row::of(&queue, lies, task, now, |at| look::clock_time(at, now));
         let of_live = |lies: Lies| queue.live.values().filter(move |(p, _)| *p == lies).map(|(_, task)| task);
+        if args.archived {
+            return View::of_archived(layout, wanted, row);
+        }
         let mut rows: Vec<Row> = vec![];
         let mut counts = vec![];
         for (lies, tasks) in [
@@ -127,12 +136,30 @@ impl View {
         for lies in [Lies::Finished(End::Failed), Lies::Finished(End::Timeout)].into_iter().filter(|lies| !wanted(*lies)) {
             counts.push((lies, tasks::list(layout, lies).map_or(0, |ids| ids.len())));
         }
-        View { rows, counts }
+        View { rows, counts, archived: false }
+    }
+
+    fn of_archived(layout: &Layout, wanted: impl Fn(Lies) -> bool, row: impl Fn(Lies, &Task) -> Row) -> View {
+        let found = archive::all(layout).unwrap_or_else(|e| {
+            out::warn(&e.to_string());
+            vec![]
+        });
+        let mut view = View { rows: vec![], counts: vec![], archived: true };
+        for (end, id, folder) in found.into_iter().filter(|(end, ..)| wanted(Lies::Finished(*end))) {
+            match archive::read(&folder, id) {
+                Ok(task) => view.rows.push(row(Lies::Finished(end), &task)),
+                Err(e) => out::warn(&e.to_string()),
+            }
+        }
+        view.rows.sort_by_key(|row| std::cmp::Reverse((row.ended_at, row.task)));
+        view.counts = FINISHED.map(|lies| (lies, view.rows.iter().filter(|row| row.state == lies).count())).into();
+        view
     }
 
     fn last_line(&self, layout: &Layout) -> out::Text {
         if self.counts.iter().all(|(_, count)| *count == 0) {
-            return out::Text::from("no task is queued: agents task add 'what to do'");
+            let none = if self.archived { "no such task was put away" } else { "no task is queued: agents task add 'what to do'" };
+            return out::Text::from(none);
         }
         let mut text = summary(&self.counts);
         if tasks::are_stopped(layout) {

@@ -31,7 +31,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let session = id.to_string();
     let shown = logs::Shown { follow: args.follow, lines: args.lines, raw: args.raw };
     if !args.follow && !logs::exists(layout, &session) {
-        let state = tasks::place(layout, id).map_or("gone", Lies::word);
+        let state = tasks::state(layout, id).map_or("gone", Lies::word);
+        if tasks::place(layout, id).is_none() {
+            return Err(Error::failed(format!("task {id} is in the archive, and its log is gone: it is {state}"))
+                .hint(format!("agents task show {id}")));
+        }
         return Err(Error::failed(format!("task {id} has written nothing yet: it is {state}")).hint(format!("agents task show {id}")));
     }
     // Another attempt may follow one that has ended: only a task that is at its end says nothing more.

@@ -3,7 +3,6 @@
 //! `add` writes tasks and `clean` puts away what has ended; all other changes are asked of the watchdog, which alone moves tasks.
 
 mod add;
-mod archive;
 mod batch;
 mod clean;
 mod draft;
@@ -79,31 +78,31 @@ pub(super) fn session(place: &Place, word: &str) -> Result<Option<String>> {
     if place.declared().contains(&word) {
         return Ok(None);
     }
-    match tasks::place(layout, id) {
+    match tasks::state(layout, id) {
         Some(Lies::Running) => Ok(Some(id.to_string())),
         Some(place) => Err(Error::failed(format!("task {id} does not run: it is {}", place.word())).hint(format!("agents task show {id}"))),
-        None => Err(absent(layout, id)),
+        None => Err(absent(id)),
     }
 }
 
-/// The task that a word names: its id, or the name of the only task that has not ended and bears it.
+/// The task that a word names: its id, or the name of the only task that has not ended and bears it, else of the newest that has and is not put away.
 fn named(layout: &Layout, word: &str) -> Result<TaskId> {
     if let Ok(id) = word.parse::<TaskId>() {
-        return match tasks::place(layout, id) {
-            Some(_) => Ok(id),
-            None => Err(absent(layout, id)),
-        };
+        return tasks::state(layout, id).map(|_| id).ok_or_else(|| absent(id));
     }
     let live = live(layout);
     let bearers: Vec<TaskId> = live.iter().filter(|(_, t)| t.name.as_deref() == Some(word)).map(|(_, t)| t.task).collect();
     match bearers.as_slice() {
         [only] => Ok(*only),
         [] => {
+            if let Some(id) = ended_named(layout, word) {
+                return Ok(id);
+            }
             let error = Error::usage(format!("there is no task {word:?}"));
             let names = live.iter().filter_map(|(_, t)| t.name.as_deref());
             Err(match crate::document::nearest(word, names) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint("an id looks like t12; names are those of tasks that have not ended: agents task list"),
+                None => error.hint("an id looks like t12; the names that are known: agents task list --all"),
             })
         }
         many => {
@@ -127,12 +126,20 @@ fn all_named(layout: &Layout, words: &[String]) -> Result<Vec<TaskId>> {
     Error::all(wrong).map_or(Ok(ids), Err)
 }
 
-fn absent(layout: &Layout, id: TaskId) -> Error {
-    let error = Error::usage(format!("there is no task {id}"));
-    match archive::find(layout, id) {
-        Ok(Some(_)) => Error::usage(format!("task {id} has ended long ago and is in the archive")).hint(format!("agents task show {id}")),
-        _ => error.hint("agents task list --all"),
+/// The newest of those that have ended and bear this name. They are read one after the other.
+fn ended_named(layout: &Layout, word: &str) -> Option<TaskId> {
+    if !crate::model::name::is_name(word) {
+        return None;
     }
+    let ids = FINISHED.into_iter().flat_map(|lies| tasks::list(layout, lies).unwrap_or_default().into_iter().map(move |id| (id, lies)));
+    let mut ids: Vec<(TaskId, Lies)> = ids.collect();
+    ids.sort_unstable_by(|one, other| other.cmp(one));
+    let bears = |(id, lies): &(TaskId, Lies)| tasks::read_at(layout, *lies, *id).is_ok_and(|t| t.name.as_deref() == Some(word));
+    ids.into_iter().find(bears).map(|(id, _)| id)
+}
+
+fn absent(id: TaskId) -> Error {
+    Error::usage(format!("there is no task {id}")).hint("agents task list --all")
 }
 
 /// All tasks that have not ended, by number; a warning for each whose record cannot be read.

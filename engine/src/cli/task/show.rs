@@ -9,12 +9,12 @@ use super::super::out::{Text, Tone};
 use super::super::{Context, logs, look, out};
 use super::rows::{Row, length, state_text, took};
 use super::why::Queue;
-use super::{Place, absent, archive, named};
+use super::{Place, absent, named};
 use crate::contract::task::{Attempt, Exit, Outcome, Place as Lies, Said, Task, TaskId};
 use crate::error::Result;
 use crate::model::tasks::Tasks;
 use crate::os::{clock, env, fs};
-use crate::store::tasks;
+use crate::store::tasks::{self, archive};
 
 /// Show all of a task: what it is, each attempt, why it waits or how it ended, its plan, its last words
 #[derive(clap::Args)]
@@ -45,7 +45,9 @@ struct Answer {
     plan: Option<String>,
     /// The last lines of its output.
     output: String,
-    /// Its own folder; none once it is in the archive.
+    /// It was put away.
+    archived: bool,
+    /// Its own folder, where it has one.
     folder: Option<PathBuf>,
     /// Its git worktree, where that is there.
     worktree: Option<PathBuf>,
@@ -55,28 +57,20 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let place = Place::find(context)?;
     let layout = &place.layout;
     let rules = place.project.as_ref().ok().map(|p| p.config.tasks.clone());
-    let archived = match args.id.parse::<TaskId>() {
-        Ok(id) if tasks::place(layout, id).is_none() => archive::find(layout, id)?,
-        _ => None,
-    };
-    let (lies, record, gone) = match archived {
-        Some((lies, task)) => (lies, task, true),
-        None => {
-            let id = named(layout, &args.id)?;
-            let (lies, task) = tasks::read(layout, id)?.ok_or_else(|| absent(layout, id))?;
-            (lies, task, false)
-        }
-    };
-    let id = record.task;
+    let id = named(layout, &args.id)?;
+    let (lies, record) = tasks::read(layout, id)?.ok_or_else(|| absent(id))?;
+    let archived = if tasks::place(layout, id).is_none() { archive::find(layout, id).map(|(_, folder)| folder) } else { None };
     let queue = Queue::load(layout, rules.clone());
     let now = clock::now();
     let row = Row::of(&queue, lies, &record, now, |at| look::clock_time(at, now));
-    let folder = (!gone).then(|| layout.task(lies, id)).filter(|f| fs::is_dir(f));
+    let is_archived = archived.is_some();
+    let folder = Some(archived.unwrap_or_else(|| layout.task(lies, id))).filter(|f| fs::is_dir(f));
     let plan = folder.as_ref().and_then(|f| fs::read_head(&f.join(tasks::PLAN), PLAN_BYTES_MAX).ok());
     let answer = Answer {
         row,
         plan: plan.map(|p| String::from_utf8_lossy(&p).into_owned()).filter(|p| !p.trim().is_empty()),
-        output: if gone { String::new() } else { logs::tail(layout, &id.to_string(), LAST_LINES) },
+        output: logs::tail(layout, &id.to_string(), LAST_LINES),
+        archived: is_archived,
         folder,
         worktree: Some(layout.worktree(&id.to_string())).filter(|w| fs::is_dir(w)),
         record,
@@ -84,7 +78,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     if args.json {
         out::json(&answer);
     } else {
-        show(&answer, &queue, rules.as_ref(), gone, args.full, now);
+        show(&answer, &queue, rules.as_ref(), args.full, now);
     }
     Ok(())
 }
@@ -92,14 +86,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
 /// A plan is read by a person; more than this is no plan.
 const PLAN_BYTES_MAX: u64 = 1 << 20;
 
-fn show(answer: &Answer, queue: &Queue, rules: Option<&Tasks>, gone: bool, full: bool, now: Timestamp) {
+fn show(answer: &Answer, queue: &Queue, rules: Option<&Tasks>, full: bool, now: Timestamp) {
     let Answer { row, record, .. } = answer;
     let id = row.task;
     let mut head = Text::of(Tone::Strong, id.to_string()).and(Tone::Plain, "  ").join(state_text(row.state));
     if let Some(name) = &row.name {
         head = head.and(Tone::Plain, format!("  {name}"));
     }
-    if gone {
+    if answer.archived {
         head = head.and(Tone::Dim, "  in the archive");
     }
     out::fact(head);

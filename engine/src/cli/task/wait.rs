@@ -116,7 +116,7 @@ impl Waiting<'_> {
         };
         for id in again {
             let Ok(Some((lies, task))) = tasks::read(layout, id) else {
-                if tasks::place(layout, id).is_none() {
+                if tasks::state(layout, id).is_none() {
                     self.open.remove(&id);
                 }
                 continue;
@@ -182,7 +182,7 @@ impl Waiting<'_> {
                     };
                     errors.push(Error::failed(format!("task {id} {ended}")).hint(format!("agents task show {id}")));
                 }
-                None => errors.push(Error::failed(format!("task {id} is gone: somebody has cleaned it away"))),
+                None => errors.push(Error::failed(format!("task {id} is gone: somebody has removed its folder"))),
             }
         }
         Error::all(errors).map_or(Ok(()), Err)

@@ -54,7 +54,7 @@ impl Queue {
         if let Some((place, _)) = self.live.get(&id) {
             return Some(*place);
         }
-        *self.ended.borrow_mut().entry(id).or_insert_with(|| self.layout.as_ref().and_then(|layout| tasks::place(layout, id)))
+        *self.ended.borrow_mut().entry(id).or_insert_with(|| self.layout.as_ref().and_then(|layout| tasks::state(layout, id)))
     }
 
     pub fn running(&self) -> impl Iterator<Item = &Task> {

@@ -22,7 +22,7 @@ impl Watchdog {
 
     /// Why it is not followed, if it is not.
     fn try_order(&mut self, id: TaskId, order: &Order) -> Result<Option<String>> {
-        let Some(place) = tasks::place(&self.layout, id) else { return Ok(Some(format!("there is no task {id}"))) };
+        let Some(place) = tasks::state(&self.layout, id) else { return Ok(Some(format!("there is no task {id}"))) };
         let known = self.tasks.schedule().knows(id.0);
         if matches!(place, Place::Pending | Place::Running | Place::Held) && !known {
             return Ok(Some(format!("task {id} cannot be read; `agents task show {id}` says why")));
@@ -31,11 +31,14 @@ impl Watchdog {
         match (order, place) {
             (Order::Cancel, Place::Finished(end)) => return refuse(&format!("is {} already", words(end))),
             (Order::Cancel, _) => self.push_task_event(Event::Cancel { id: id.0 }),
+            (Order::Retry | Order::Timeout { .. }, Place::Finished(_)) if tasks::place(&self.layout, id).is_none() => {
+                return refuse("is in the archive; add it anew to do it once more");
+            }
             (Order::Retry, Place::Finished(End::Done)) => return refuse("is done; add it anew to do it once more"),
             (Order::Retry, Place::Finished(end)) => self.bring_back(end, id)?,
             (Order::Retry, Place::Running) => return refuse("runs"),
             (Order::Retry, Place::Pending | Place::Held) => self.push_task_event(Event::Retry { id: id.0 }),
-            (Order::Timeout { .. }, Place::Finished(end)) => return refuse(&format!("is {} already", words(end))),
+            (Order::Timeout { .. }, Place::Finished(End::Done)) => return refuse("is done already"),
             (Order::Timeout { ms, more }, place) => self.change_timeout(place, id, *ms, *more)?,
         }
         Ok(None)

@@ -4,6 +4,7 @@
 
 mod find;
 mod moves;
+mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -53,6 +54,7 @@ pub(super) struct Tasks {
     impossible: BTreeMap<TaskId, String>,
     /// How long an attempt may take, for words.
     timeouts: BTreeMap<TaskId, Duration>,
+    tidy: tidy::Tidy,
     /// The queue was looked through once.
     begun: bool,
 }
@@ -71,12 +73,13 @@ impl Tasks {
             returning: BTreeSet::new(),
             impossible: BTreeMap::new(),
             timeouts: BTreeMap::new(),
+            tidy: tidy::Tidy::default(),
             begun: false,
         }
     }
 
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        self.watch.iter().map(AsFd::as_fd).chain(self.clerk.iter().map(Clerk::fd)).collect()
+        self.watch.iter().map(AsFd::as_fd).chain(self.clerk.iter().map(Clerk::fd)).chain(self.tidy.fd()).collect()
     }
 
     pub fn next_deadline(&self) -> Option<Duration> {
@@ -85,7 +88,8 @@ impl Tasks {
 
     /// Whether the watchdog has to stay for it.
     pub fn is_alive(&self) -> bool {
-        self.schedule.is_alive() || !self.events.is_empty() || self.clerk.as_ref().is_some_and(|c| !c.is_idle())
+        let moves = self.clerk.as_ref().is_some_and(|c| !c.is_idle());
+        moves || self.schedule.is_alive() || !self.events.is_empty() || self.tidy.is_at_work()
     }
 
     pub fn counts(&self) -> TaskCounts {

@@ -3,6 +3,7 @@
 //! `add` makes them; after that only the watchdog moves them, each move decided in the record first and then one rename. Finished ones are read by
 //! nobody who does not ask for them.
 
+pub(crate) mod archive;
 pub(crate) mod launch;
 mod number;
 pub(crate) mod sentinel;
@@ -17,7 +18,8 @@ use crate::error::{Error, Result};
 use crate::os::process::ProcessId;
 use crate::os::{clock, fs};
 
-pub(crate) use number::{note, reserve};
+use number::note;
+pub(crate) use number::reserve;
 
 const RECORD: &str = "task.json";
 const ATTEMPT: &str = "attempt.json";
@@ -89,10 +91,18 @@ pub(crate) fn place(layout: &Layout, id: TaskId) -> Option<Place> {
     Place::ALL.into_iter().find(lies).or_else(|| Place::ALL.into_iter().find(lies))
 }
 
-/// Where a task lies, and its record; of one that runs with the attempt that is under way.
+/// How a task stands, also one that was put away: that has ended, and so it lies at none of the places.
+pub(crate) fn state(layout: &Layout, id: TaskId) -> Option<Place> {
+    place(layout, id).or_else(|| archive::find(layout, id).map(|(end, _)| Place::Finished(end)))
+}
+
+/// How a task stands, also one that was put away, and its record; of one that runs with the attempt that is under way.
 pub(crate) fn read(layout: &Layout, id: TaskId) -> Result<Option<(Place, Task)>> {
     for _ in 0..3 {
-        let Some(place) = place(layout, id) else { return Ok(None) };
+        let Some(place) = place(layout, id) else {
+            let Some((end, folder)) = archive::find(layout, id) else { return Ok(None) };
+            return archive::read(&folder, id).map(|task| Some((Place::Finished(end), task)));
+        };
         match read_at(layout, place, id) {
             // Moved since.
             Err(_) if self::place(layout, id) != Some(place) => {}
@@ -104,20 +114,23 @@ pub(crate) fn read(layout: &Layout, id: TaskId) -> Result<Option<(Place, Task)>>
 
 /// The record of a task that lies there.
 pub(crate) fn read_at(layout: &Layout, place: Place, id: TaskId) -> Result<Task> {
-    let path = record(layout, place, id);
-    let mut task: Task = serde_json::from_slice(&fs::read(&path)?).map_err(|e| {
-        Error::failed(format!("{}: not a task's record: {e}", path.display()))
-            .hint(format!("put the file right, or move it out of {}", layout.tasks().display()))
-    })?;
-    if task.task != id {
-        return Err(Error::failed(format!("{}: holds task {} and not {id}", path.display(), task.task))
-            .hint("move it to its own place, or out of the folder"));
-    }
+    let mut task = read_record(&record(layout, place, id), id)?;
     let folder = layout.task(place, id);
     if let Some(begun) = begun(&folder).filter(|b| b.n == task.attempts.len()) {
         task.attempts.push(begun.attempt);
         // What was decided before it began was done.
         task.to = None;
+    }
+    Ok(task)
+}
+
+fn read_record(path: &Path, id: TaskId) -> Result<Task> {
+    let task: Task = serde_json::from_slice(&fs::read(path)?).map_err(|e| {
+        Error::failed(format!("{}: not a task's record: {e}", path.display())).hint("put the file right, or move it out of the folder")
+    })?;
+    if task.task != id {
+        return Err(Error::failed(format!("{}: holds task {} and not {id}", path.display(), task.task))
+            .hint("move it to its own place, or out of the folder"));
     }
     Ok(task)
 }
@@ -237,27 +250,16 @@ pub(crate) fn write(layout: &Layout, place: Place, task: &Task) -> Result<()> {
     Ok(fs::write_batch_from(Some(&layout.tasks()), &[(path, text(&task)?)], 0o600)?)
 }
 
-/// Takes a finished task away, with all that lies in its folder. False: it was not there any more.
-pub(crate) fn remove(layout: &Layout, end: End, id: TaskId) -> Result<bool> {
-    // Out of sight as a whole first: half a task would be taken for one.
-    let aside = layout.tasks().join(format!(".{id}.{}.gone", std::process::id()));
-    if !fs::rename_if_there(&layout.task(Place::Finished(end), id), &aside)? {
-        return Ok(false);
-    }
-    fs::remove_tree(&aside)?;
-    Ok(true)
-}
-
-/// Removes what writers and cleaners that were killed have left, and claims that came to nothing.
+/// Removes what writers that were killed have left, and claims that came to nothing.
 pub(crate) fn sweep(layout: &Layout) -> Result<()> {
     for name in fs::list(&layout.tasks())? {
         let mut parts = name.strip_prefix('.').unwrap_or_default().rsplit('.');
         let pid = match (parts.next(), parts.next(), parts.next()) {
-            (Some("tmp"), Some(_), Some(pid)) | (Some("gone"), Some(pid), _) => pid.parse().ok(),
+            (Some("tmp"), Some(_), Some(pid)) => pid.parse().ok(),
             _ => None,
         };
         if pid.is_some_and(|pid| ProcessId::of(pid).is_none()) {
-            fs::remove_tree(&layout.tasks().join(&name)).or_else(|_| fs::remove_file(&layout.tasks().join(&name)))?;
+            fs::remove_file(&layout.tasks().join(&name))?;
         }
     }
     for place in [Place::Pending, Place::Running] {

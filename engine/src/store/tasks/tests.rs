@@ -36,6 +36,13 @@ fn moved(queue: &Queue, from: Place, to: Place, id: TaskId) -> Result<()> {
     settle(&queue.layout, &[Move { from, task }]).remove(0)
 }
 
+fn put_away(layout: &Layout, id: TaskId, end: End) -> Vec<TaskId> {
+    let lock = archive::lock(layout).unwrap();
+    let (put, errors) = archive::put_away(layout, &lock, &[(clock::now(), (id, end))]);
+    assert_eq!(errors.len(), 0);
+    put
+}
+
 #[test]
 fn the_folder_is_the_state() {
     let queue = queue();
@@ -60,8 +67,10 @@ fn the_folder_is_the_state() {
     assert!(moved(&queue, Place::Running, Place::Held, id).is_err(), "it is not there any more");
     assert_eq!(place_of(layout, id), Some(Place::Finished(End::Done)));
     assert_eq!(counts(layout).unwrap(), TaskCounts::default());
-    assert!(remove(layout, End::Done, id).unwrap() && !remove(layout, End::Done, id).unwrap());
-    assert_eq!(place_of(layout, id), None);
+    assert_eq!(put_away(layout, id, End::Done), [id]);
+    assert_eq!(put_away(layout, id, End::Done), [], "it is not there any more");
+    assert_eq!((place_of(layout, id), state(layout, id)), (None, Some(Place::Finished(End::Done))));
+    assert_eq!(read(layout, id).unwrap().unwrap().1.task, id);
 }
 
 fn place_of(layout: &Layout, id: TaskId) -> Option<Place> {
@@ -124,7 +133,8 @@ fn no_number_comes_twice_whatever_is_lost() {
         assert_eq!(reserve(layout, 1).unwrap(), 6..=6, "{stale:?}");
     }
     note(layout).unwrap();
-    assert!(remove(layout, End::Failed, ids[4]).unwrap());
+    assert_eq!(put_away(layout, ids[4], End::Failed), [ids[4]]);
+    fs::remove_tree(&layout.tasks().join("archive")).unwrap();
     let text = std::fs::read_to_string(&last).unwrap();
     std::fs::write(&last, text.replace(&clock::boot_id(), "another-boot")).unwrap();
     assert_eq!(reserve(layout, 1).unwrap(), 7..=7);
@@ -150,7 +160,6 @@ fn what_is_damaged_is_named_and_the_rest_works() {
 fn leftovers_of_the_dead_go() {
     let queue = queue();
     let layout = &queue.layout;
-    fs::create_dirs(&layout.tasks().join(".t1.999999999.gone/deep")).unwrap();
     fs::append(&layout.tasks().join(".t2.json.999999999.0.tmp"), b"{").unwrap();
     let ours = layout.tasks().join(format!(".t3.json.{}.0.tmp", std::process::id()));
     fs::append(&ours, b"{").unwrap();

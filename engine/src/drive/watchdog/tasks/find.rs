@@ -20,7 +20,7 @@ use crate::store::tasks::{self, launch, sentinel};
 
 /// How a finished task stands to those that wait for it.
 pub(super) fn before(layout: &Layout, id: TaskId) -> Before {
-    match tasks::place(layout, id) {
+    match tasks::state(layout, id) {
         Some(Place::Finished(End::Done)) => Before::Well,
         Some(Place::Pending | Place::Running | Place::Held) => Before::Open,
         Some(Place::Finished(_)) | None => Before::Badly,
@@ -38,6 +38,7 @@ impl Watchdog {
         self.tasks.watch =
             Watch::new().ok().and_then(|mut w| w.add(&self.layout.task_place(Place::Pending), Watched::Pending).ok().map(|()| w));
         self.recount();
+        self.count_finished();
         // For what it says of tasks; whether it can be read at all is told below.
         let _ = self.project();
         for place in [Place::Held, Place::Running] {

@@ -27,7 +27,8 @@ fn place(to: To) -> Place {
 }
 
 fn wall_of(at: Duration) -> Option<Timestamp> {
-    now().checked_add(at.saturating_sub(monotonic())).ok()
+    // Two clocks were read one after the other: what is below a millisecond says nothing, and would show a second too few.
+    now().checked_add(at.saturating_sub(monotonic())).ok()?.round(jiff::Unit::Millisecond).ok()
 }
 
 impl Watchdog {
@@ -115,6 +116,8 @@ impl Watchdog {
         } else {
             let bad = |place: Option<Place>| usize::from(matches!(place, Some(Place::Finished(End::Failed | End::Timeout))));
             self.tasks.failed = (self.tasks.failed + bad(to)).saturating_sub(bad(Some(order.from)));
+            let ended_at = tasks::archive::ended_at(&order.task);
+            self.tasks.tidy.moved(order.from, to, ended_at);
             let word = to.map_or("pending", Place::word);
             self.log(&format!("task-{word}"), &id.to_string(), &order.task.reason);
         }
@@ -154,7 +157,9 @@ impl Watchdog {
         task.timeout_ms = Some(if more { now_ms.saturating_add(ms) } else { ms });
         tasks::write(&self.layout, place, &task)?;
         let timeout = self.timeout(&task);
-        self.tasks.timeouts.insert(id, timeout);
+        if self.tasks.schedule.knows(id.0) {
+            self.tasks.timeouts.insert(id, timeout);
+        }
         self.tasks.events.push_back(Event::Timeout { id: id.0, timeout: Some(timeout) });
         Ok(())
     }
