@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use regex_lite::Regex;
 
-use super::limits::{CONVERSATION_AFTER, LIMIT_MAX, LIMIT_UNNAMED};
+use super::limits::{CONVERSATION_AFTER, LIMIT_MAX, LIMIT_PASSED, LIMIT_UNNAMED};
 
 /// How its process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,13 @@ impl Cause {
         match self {
             Cause::Done | Cause::Crash { .. } | Cause::Signal { .. } | Cause::Unseen => Remedy::Again,
             Cause::OutOfMemory => Remedy::Slower,
-            Cause::Limit { .. } => Remedy::NotBefore(now + wait.unwrap_or(LIMIT_UNNAMED).min(LIMIT_MAX)),
+            Cause::Limit { .. } => Remedy::NotBefore(
+                now + match wait {
+                    None => LIMIT_UNNAMED,
+                    Some(Duration::ZERO) => LIMIT_PASSED,
+                    Some(wait) => wait.min(LIMIT_MAX),
+                },
+            ),
             Cause::Auth { .. } | Cause::NoCommand { .. } | Cause::Fatal { .. } => Remedy::Never,
         }
     }
@@ -216,6 +222,7 @@ mod tests {
         let after = |wait| limit.remedy(Duration::ZERO, wait);
         assert_eq!(after(Some(Duration::from_secs(60))), Remedy::NotBefore(Duration::from_secs(60)));
         assert_eq!(after(Some(Duration::MAX)), Remedy::NotBefore(LIMIT_MAX));
+        assert_eq!(after(Some(Duration::ZERO)), Remedy::NotBefore(LIMIT_PASSED), "no start after the other");
     }
 
     #[test]

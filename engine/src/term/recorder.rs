@@ -20,6 +20,8 @@ pub struct Recorder {
     modes: Modes,
     /// A screen that was asked for lately, kept up to date.
     screen: Option<Screen>,
+    /// No program has printed anything.
+    blank: bool,
 }
 
 struct Screen {
@@ -34,7 +36,8 @@ impl Recorder {
     }
 
     fn over(log: Log, size: Size) -> io::Result<Recorder> {
-        let mut recorder = Recorder { log, size, scanner: Scanner::new(), modes: Modes::default(), screen: None };
+        let blank = log.is_new();
+        let mut recorder = Recorder { log, size, scanner: Scanner::new(), modes: Modes::default(), screen: None, blank };
         recorder.recall()?;
         let start = recorder.log.is_new().then(|| Mark::Start { size, state: recorder.modes.state() });
         recorder.log.mark(&start.unwrap_or(Mark::Resized(size)));
@@ -85,6 +88,7 @@ impl Recorder {
             }
         }
         self.log.append(bytes);
+        self.blank = false;
         self.rotate_when_full(bytes.last() == Some(&b'\n'));
         answers
     }
@@ -114,6 +118,11 @@ impl Recorder {
         self.modes = Modes::default();
         self.screen = None;
         self.log.mark(&Mark::Reset);
+    }
+
+    /// Whether no program has printed anything, in whatever host's time.
+    pub fn is_blank(&self) -> bool {
+        self.blank
     }
 
     /// The modes that the program has put its terminal into.

@@ -33,6 +33,7 @@ mod stall;
 mod steps;
 mod storm;
 mod strangers;
+mod suspended;
 mod tasks;
 mod tmux;
 mod upgrade;

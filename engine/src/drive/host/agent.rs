@@ -105,7 +105,8 @@ impl Host {
             Ok(None) => return Err(("something of an earlier agent lives".into(), false)),
             Err(e) => return Err((e.to_string(), false)),
         };
-        if self.session.started {
+        // What an earlier program has said, a task's last attempt too, is not to be taken for this one's words.
+        if self.session.started || !self.recorder.is_blank() {
             let _ = self.pty.make_sane();
             self.recorder.reset();
             self.clients.redraw(&mut self.recorder);

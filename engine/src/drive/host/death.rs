@@ -30,7 +30,11 @@ impl Host {
         let mut reason = cause.words(os::signal::name, &self.id);
         if let Remedy::NotBefore(at) = remedy {
             let said = if until.is_some() { "" } else { "; it does not say until when" };
-            reason = format!("{reason}{said}; started again {}", clock_words(at.saturating_sub(time)));
+            reason += said;
+            // A task's own words say when that is.
+            if self.task().is_none() {
+                reason += &format!("; started again {}", clock_words(at.saturating_sub(time)));
+            }
         }
         Event::Died { reason, remedy }
     }
