@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::project::{Lines, TestProject, kill, of};
+use crate::project::{Lines, TestProject, kill, of, said_with_input};
 
 /// Begins with a dash, has blanks, quotes, newlines and what a shell or a template would take for its own.
 const PROMPT: &str = "--yolo \"it's\" $HOME `id`; {model}\n\n-second 'line' \\n {resume_id}";
@@ -28,6 +28,7 @@ fi
 for a; do printf '%s\0' "$a"; done > "seen/$name.part"
 mv "seen/$name.part" "seen/$name.$n.argv"
 echo "started $name $n"
+[ -z "$AGENTS_TASK" ] || exit 0
 # How each of them looks when it takes input.
 printf '\342\235\257\n\342\200\272 Ask Codex to do anything\n  /srv/web  2  ctrl+p commands\n >   Type your message\n> \n'
 exec cat
@@ -206,6 +207,42 @@ fn only_who_was_told_to_trusts_the_folder() {
     assert!(!stage.argv("gemini", 0).iter().any(|a| a.contains("trust")));
     stage.argv("claude", 0);
     assert!(!stage.seen("claude.0.env").iter().any(|e| e.starts_with("CLAUDE_CODE_SANDBOXED")));
+}
+
+#[test]
+fn each_does_a_task_as_its_one_shot_form_says() {
+    let stage = Stage::new("model = 'm-1'\ntrust = true\n");
+    stage.project.run(&["up"]).ok();
+    // Their sessions are the first to be recorded.
+    PROGRAMS.iter().for_each(|p| drop(stage.argv(p, 0)));
+    let trusts = format!("projects={{\"{}\"={{trust_level=\"trusted\"}}}}", stage.project.folder.display());
+    let quiet = "--no-check-update --no-show-release-notes --no-gitignore";
+    for (program, before, flag, after) in [
+        ("claude", "-p --output-format stream-json --verbose --model m-1 --".to_owned(), "", ""),
+        ("codex", format!("-c {trusts} exec --json --model m-1 --"), "", ""),
+        ("opencode", "run --format json --model m-1 --".to_owned(), "", ""),
+        ("gemini", "--skip-trust --model m-1".to_owned(), "--prompt=", "--output-format stream-json"),
+        ("aider", format!("{quiet} --model m-1"), "--message=", "--yes-always"),
+    ] {
+        let task = said_with_input(stage.project.command(&["task", "add", program, "-"]), PROMPT).ok().stdout;
+        stage.project.run(&["task", "wait", task.trim(), "--timeout", "60s"]).ok();
+        let argv = stage.seen(&format!("{program}.1.argv"));
+        let (before, after) = (words(&before), after.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(argv[..before.len()], before[..], "{program}");
+        let told = argv[before.len()].strip_prefix(flag).unwrap_or_else(|| panic!("{program}: {argv:?}"));
+        assert!(told.contains(PROMPT) && told.contains(" done"), "the task's words, and how to report: {program}: {told}");
+        assert_eq!(argv[before.len() + 1..], after[..], "{program}");
+        let env = stage.seen(&format!("{program}.1.env"));
+        let has = |pair: &str| env.iter().any(|e| e == pair);
+        assert!(has(&format!("AGENTS_TASK={}", task.trim())) && has("AGENTS_PROJECT=web"), "{program}: {env:?}");
+        assert_eq!((has("DISABLE_AUTOUPDATER=1"), has("CLAUDE_CODE_SANDBOXED=1")), (program == "claude", program == "claude"));
+        assert_eq!(has("OPENCODE_DISABLE_AUTOUPDATE=1"), program == "opencode");
+        assert_eq!(stage.seen(&format!("{program}.1.folder")), [format!("{}\n", stage.project.folder.display())]);
+    }
+    // The shell's are scripts, and are told nothing else.
+    let task = stage.project.run(&["task", "add", "shell", "echo \"$AGENTS_TASK $#\" > seen/script"]).ok().stdout;
+    stage.project.run(&["task", "wait", task.trim(), "--timeout", "60s"]).ok();
+    assert_eq!(std::fs::read_to_string(stage.project.folder.join("seen/script")).unwrap(), format!("{} 0\n", task.trim()));
 }
 
 #[test]
