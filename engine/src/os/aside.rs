@@ -19,6 +19,8 @@ const WORDS_BYTES_MAX: u64 = 4096;
 /// A command that runs.
 #[derive(Debug)]
 pub struct Aside {
+    /// Its program, as it begins its errors.
+    name: String,
     child: Child,
     /// Readable when it has ended.
     end: OwnedFd,
@@ -33,6 +35,7 @@ impl Aside {
     pub fn start(argv: &[String], folder: &Path, input: &[u8], limit: Duration) -> io::Result<Aside> {
         let [program, args @ ..] = argv else { return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty command")) };
         let words = File::from(unnamed_file(b"")?);
+        let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut command = Command::new(program);
         command.args(args).current_dir(folder).process_group(0);
         command.stdin(unnamed_file(input)?).stdout(Stdio::null()).stderr(words.try_clone()?);
@@ -40,7 +43,7 @@ impl Aside {
         let mut child = command.spawn()?;
         let end = Pid::from_raw(child.id() as i32).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
         match end {
-            Some(Ok(end)) => Ok(Aside { child, end, words, deadline: monotonic() + limit, limit }),
+            Some(Ok(end)) => Ok(Aside { name, child, end, words, deadline: monotonic() + limit, limit }),
             Some(Err(e)) => {
                 let _ = child.kill().and_then(|()| child.wait());
                 Err(e.into())
@@ -78,8 +81,10 @@ impl Aside {
         let mut bytes = vec![];
         let _ = self.words.rewind().and_then(|()| (&self.words).take(WORDS_BYTES_MAX).read_to_end(&mut bytes));
         let text = String::from_utf8_lossy(&bytes);
-        let last = text.lines().map(str::trim).rfind(|l| !l.is_empty()).unwrap_or("without a word").to_owned();
-        format!("{status}: {last}")
+        let lines = || text.lines().map(str::trim).filter(|l| !l.is_empty());
+        // Some say what is wrong and then give advice at length: curl, of a certificate.
+        let error = lines().rfind(|l| l.strip_prefix(self.name.as_str()).is_some_and(|l| l.starts_with(": ")));
+        format!("{status}: {}", error.or_else(|| lines().next_back()).unwrap_or("without a word"))
     }
 
     fn kill(&mut self) {
@@ -119,6 +124,10 @@ mod tests {
         let long = Duration::from_secs(30);
         assert_eq!(run("read line; test \"$line\" = 'the input'; yes | head -c 1000000", long), Ok(()));
         assert_eq!(run("echo one >&2; echo two >&2; exit 3", long), Err("exit status: 3: two".into()));
+        assert_eq!(
+            run("echo 'sh: it is the key' >&2; echo 'see the manual' >&2; exit 3", long),
+            Err("exit status: 3: sh: it is the key".into())
+        );
         assert_eq!(run("exit 3", long), Err("exit status: 3: without a word".into()));
         let late = run("sleep 1000 & sleep 1000", Duration::from_millis(50)).unwrap_err();
         assert!(late.contains("was killed"), "{late}");

@@ -142,3 +142,54 @@ fn a_webhook_is_posted_to_and_its_url_stands_nowhere_else() {
     let events = std::fs::read_to_string(puppet.events()).unwrap() + &puppet.project.run(&["why", "lead"]).ok().stdout;
     assert!(!events.contains("canary"), "{events}");
 }
+
+/// Serves https with a certificate of its own, and prints its port and what is posted.
+const TLS: &str = r#"
+import http.server, ssl
+class Hook(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *args): pass
+    def do_POST(self):
+        print(self.path, self.rfile.read(int(self.headers["content-length"])).decode(), flush=True)
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("cert.pem", "key.pem")
+server = http.server.HTTPServer(("127.0.0.1", 0), Hook)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"#;
+
+#[test]
+fn a_webhook_over_https_is_posted_to_whom_its_certificate_shows_and_to_nobody_else() {
+    let place = tempfile::tempdir().unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext"]);
+    openssl.args(["subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]).current_dir(&place);
+    let runs = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    if !runs(&mut openssl) || !["curl", "python3"].iter().all(|p| runs(Command::new(p).arg("--version"))) {
+        return println!("skipped: it takes openssl, curl and python3");
+    }
+    let mut server = Command::new("python3");
+    server.args(["-c", TLS]).current_dir(&place);
+    let mut posted = Lines::of(server);
+    let port = posted.next().expect("the server has a port");
+    let mut puppet = Puppet::stopped("", &format!("waiting = 'Run [^?]*\\?'\n[notify]\nwebhook = \"https://localhost:{port}/hook\""));
+    puppet.project.run(&["up"]).ok();
+    puppet.draw("Run rm?");
+    let mut tail = Command::new("tail");
+    tail.args(["-n", "+1", "-F"]).arg(puppet.events()).stderr(Stdio::null());
+    let refused = Lines::of(tail).until("\"not-told\"");
+    assert!(refused.contains("certificate"), "{refused}");
+
+    // Who trusts it says so in curl's own words.
+    puppet.project.run(&["down"]).ok();
+    let mut up = puppet.project.command(&["up"]);
+    assert!(up.env("CURL_CA_BUNDLE", place.path().join("cert.pem")).stdout(Stdio::null()).status().unwrap().success());
+    puppet.draw("Run it?");
+    let body = posted.until("/hook ");
+    let notice: Value = serde_json::from_str(body.strip_prefix("/hook ").unwrap()).unwrap();
+    assert_eq!((&notice["event"], &notice["sessions"][0]["evidence"]["what"]), (&Value::from("waiting"), &Value::from("Run it?")));
+    puppet.until_line(&puppet.events(), "\"told\"");
+}
