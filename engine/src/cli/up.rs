@@ -14,6 +14,7 @@ use crate::contract::status::{AgentStatus, State};
 use crate::drive::start;
 use crate::error::{Error, Result};
 use crate::model::Agent;
+use crate::os::cgroup::remove_leftovers;
 use crate::os::lock::Lock;
 use crate::os::{clock, fs};
 use crate::store::boot::{self, Boot};
@@ -131,6 +132,7 @@ pub(super) fn bring(
     }
     forget_never_started(&project, sessions, &metas, &settled)?;
     mention_undeclared(&project, &metas);
+    let _ = remove_leftovers();
     show_with(&settled, &restored);
     errors.extend(settled.iter().filter(|a| a.state != State::Up && a.state != State::Limited).map(not_up));
     Error::all(errors).map_or(Ok(()), Err)

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::project::{Lines, TestProject, is_alive, kill, of};
+use crate::upgrade::Engines;
 
 /// Lets go of all that tells whose it is: the lock, the environment, the terminal, its parent.
 const STRAY: &str = r#"(setsid env -i bash -c 'for f in /proc/self/fd/*; do n=${f##*/}; eval "exec $n>&-"; done; echo $$ > stray; trap "" TERM HUP; exec env -i sleep 1000' &)
@@ -65,6 +66,88 @@ fn what_lost_every_mark_ends_with_its_session_though_all_daemons_were_killed_fir
     project.run(&["down"]).ok();
     assert!(!group.exists());
     assert_eq!(project.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn a_group_is_handed_over_to_another_engine() {
+    let project = project(STRAY, "watch = \"none\"");
+    project.run(&["up"]).ok();
+    let (stray, agent) = (stray(&project), project.pid("lead"));
+    let Some(group) = project.group("int-1") else {
+        kill(stray);
+        return println!("skipped: no control group can be made here");
+    };
+    let engines = Engines::new();
+    crate::project::said(project.command_of(&engines.other, &["upgrade"])).ok();
+    assert_eq!(project.pid("lead"), agent);
+    assert!(members(&group).contains(&stray) && members(&group).contains(&agent));
+    // What that engine writes next is what it was told, not what it has found or made.
+    kill(agent);
+    project.until("it has ended", |s| of(s, "lead")["state"] == "exited");
+    assert_eq!(project.group("int-1").as_ref(), Some(&group));
+    assert!(!is_alive(stray), "what it had left behind is ended with it");
+    crate::project::said(project.command_of(&engines.other, &["down"])).ok();
+    assert!(!group.exists());
+}
+
+#[test]
+fn a_group_whose_project_is_gone_is_removed_by_the_next_up() {
+    let (project, other) = (project("exec sleep 1000", ""), project("exec sleep 1000", ""));
+    project.run(&["up"]).ok();
+    let Some(group) = project.group("int-1") else { return println!("skipped: no control group can be made here") };
+    let data = project.data();
+    project.kill_all();
+    other.run(&["up"]).ok();
+    assert!(group.exists(), "its project is there, and may be started again");
+    std::fs::remove_dir_all(&data).unwrap();
+    other.run(&["up"]).ok();
+    assert!(!group.exists());
+    assert_eq!(members(&other.group("int-1").unwrap()), [other.pid("lead")]);
+}
+
+/// In a part of the unified hierarchy that belongs to an ordinary user, as that user. `$T`: a folder of the user's, with a copy of the engine.
+const HANDED_OVER: &str = r#"
+top=$UNIFIED/handed-over-$$
+mkdir "$top" || { echo skipped: "no group can be made"; exit 0; }
+trap 'for p in $(cat "$top"/cgroup.procs "$top"/*/cgroup.procs 2>/dev/null); do [ $p = $$ ] || kill -9 $p 2>/dev/null; done; echo $$ > "$UNIFIED/cgroup.procs"; sleep 0.2; rmdir "$top"/* "$top" 2>/dev/null' EXIT
+chown -R 65534:65534 "$T" && chown 65534:65534 "$top" "$top/cgroup.procs" "$top/cgroup.subtree_control" || exit 1
+echo $$ > "$top/cgroup.procs" || exit 1
+as() { setpriv --reuid 65534 --regid 65534 --clear-groups -- env -i "PATH=$PATH" HOME="$T/home" XDG_RUNTIME_DIR="$T/run" "$T/agents" -C "$T/web" "$@"; }
+as up || exit 2
+group=$(echo "$top"/agents-*-int-1)
+[ -d "$group" ] || { echo "no group was made in $top"; exit 3; }
+until [ -s "$T/web/stray" ]; do sleep 0.05; done
+stray=$(cat "$T/web/stray")
+grep -qx "$stray" "$group/cgroup.procs" || { echo "the stray is not in it"; exit 4; }
+as down || exit 5
+if grep -q '^State:[^ZX]*$' "/proc/$stray/status" 2>/dev/null; then echo "the stray lives"; exit 6; fi
+[ ! -d "$group" ] || { echo "the empty group is left"; exit 7; }
+echo whole
+"#;
+
+#[test]
+fn a_user_whom_a_part_of_the_hierarchy_was_handed_to_has_groups_there() {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let unified = mounts.lines().find(|l| l.contains(" - cgroup2 ")).and_then(|l| l.split(' ').nth(4));
+    let (true, Some(unified)) = (rustix::process::geteuid().is_root(), unified) else {
+        return println!("skipped: it takes root and a unified hierarchy");
+    };
+    let place = tempfile::Builder::new().prefix("ag").tempdir_in("/tmp").unwrap();
+    for name in ["home", "run", "web"] {
+        std::fs::create_dir(place.path().join(name)).unwrap();
+    }
+    std::fs::copy(env!("CARGO_BIN_EXE_agents"), place.path().join("agents")).unwrap();
+    let config =
+        "[project]\nsession_prefix = \"int\"\n[agent.lead]\nbackend = \"shell\"\ncommand = [\"sh\", \"agent\"]\ngrace = \"200ms\"\n";
+    std::fs::write(place.path().join("web/agents.toml"), config).unwrap();
+    std::fs::write(place.path().join("web/agent"), STRAY).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", HANDED_OVER]).env("T", place.path()).env("UNIFIED", unified);
+    let said = crate::project::said(shell);
+    if said.stdout.contains("skipped") || said.stderr.contains("setpriv") {
+        return println!("skipped: {} {}", said.stdout, said.stderr);
+    }
+    assert!(said.code == 0 && said.stdout.ends_with("whole\n"), "{said:#?}");
 }
 
 #[test]

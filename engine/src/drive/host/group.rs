@@ -15,6 +15,7 @@ impl Host {
     /// Before a start: makes it, with the caps that are wanted now.
     pub(super) fn make_group(&mut self) {
         let made = Group::make(&self.layout.group(&self.id), &self.launch.caps);
+        made.group.sign(&self.layout.data);
         if made.uncapped != self.uncapped && !made.uncapped.is_empty() {
             self.log_event("uncapped", &made.uncapped, None);
         }

@@ -57,9 +57,9 @@ impl Caps {
 const PERIOD_US: u64 = 100_000;
 
 /// All names of the engine's groups begin so.
-const PREFIX: &str = "agents-";
+pub(super) const PREFIX: &str = "agents-";
 /// The group into which the engine's daemons move where the group that was delegated to them may hold no processes itself.
-const DAEMONS: &str = "agents-daemons";
+pub(super) const DAEMONS: &str = "agents-daemons";
 /// How often processes are moved before it is given up: each time some may have been started meanwhile.
 const MOVES_MAX: usize = 5;
 
@@ -67,7 +67,7 @@ const MOVES_MAX: usize = 5;
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Group {
-    folders: Vec<PathBuf>,
+    pub(super) folders: Vec<PathBuf>,
 }
 
 /// What came of making one.
@@ -116,15 +116,7 @@ impl Group {
 
     /// What is there of the group of that name, seen from this process's own place.
     pub fn find(name: &str) -> Group {
-        let Some(seen) = Seen::now() else { return Group::default() };
-        let homes = tracker(&seen).into_iter().chain(["memory", "cpu", "pids"].into_iter().filter_map(|c| home(&seen, c)));
-        let mut folders: Vec<PathBuf> = vec![];
-        for folder in homes.map(|h| h.folder.join(name)) {
-            if !folders.contains(&folder) && folder.is_dir() {
-                folders.push(folder);
-            }
-        }
-        Group { folders }
+        Group { folders: homes().into_iter().map(|home| home.join(name)).filter(|f| f.is_dir()).collect() }
     }
 
     /// This group with the folders of another one that it lacks.
@@ -255,6 +247,13 @@ fn home(seen: &Seen, controller: &str) -> Option<Hierarchy> {
     seen.locate(controller).map(|h| Hierarchy { folder: outside(&h.folder), ..h })
 }
 
+/// All folders in which this process's groups may have been made.
+pub(super) fn homes() -> BTreeSet<PathBuf> {
+    let Some(seen) = Seen::now() else { return BTreeSet::new() };
+    let homes = tracker(&seen).into_iter().chain(["memory", "cpu", "pids"].into_iter().filter_map(|c| home(&seen, c)));
+    homes.map(|home| home.folder).collect()
+}
+
 /// Where groups are made only to know what is in them: the unified hierarchy, else the freezer's.
 fn tracker(seen: &Seen) -> Option<Hierarchy> {
     let found = seen.unified().or_else(|| seen.separate("freezer"))?;
@@ -339,7 +338,7 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
 }
 
-fn remove(folder: &Path) {
+pub(super) fn remove(folder: &Path) {
     below(folder).iter().for_each(|f| remove(f));
     let _ = std::fs::remove_dir(folder);
 }
@@ -375,6 +374,41 @@ mod tests {
         ] {
             assert_eq!(outside(Path::new(folder)), Path::new(expected), "{folder}");
         }
+    }
+
+    #[test]
+    fn processes_are_moved_aside_only_where_the_group_was_handed_over() {
+        let parent = Seen::now().and_then(|seen| seen.unified()).map(|h| outside(&h.folder)).unwrap_or_default();
+        let given = std::fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
+        // Of those that a group with processes may not hand down.
+        let Some(controller) = ["memory", "io", "hugetlb"].into_iter().find(|c| given.split_whitespace().any(|g| g == *c)) else {
+            return println!("skipped: no controller of the unified hierarchy is to be had in {}", parent.display());
+        };
+        let control = parent.join("cgroup.subtree_control");
+        let before = lists(&control, controller);
+        let top = parent.join(format!("agents-test-delegated-{}", std::process::id()));
+        if std::fs::write(&control, format!("+{controller}")).is_err() || make_folder(&top).is_err() {
+            return println!("skipped: {} may not be handed down here", controller);
+        }
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        std::fs::write(top.join("cgroup.procs"), child.id().to_string()).unwrap();
+        assert_eq!(enable(&top, controller).unwrap_err().raw_os_error(), Some(libc::EBUSY));
+        assert!(!may_enable(&top, controller) && !top.join(DAEMONS).exists(), "it is somebody's who has not handed it over");
+        rustix::fs::setxattr(&top, "user.delegate", b"1", rustix::fs::XattrFlags::empty()).unwrap();
+        assert!(may_enable(&top, controller));
+        enable(&top, controller).unwrap();
+        let aside = std::fs::read_to_string(top.join(DAEMONS).join("cgroup.procs")).unwrap();
+        assert_eq!((aside.trim(), lists(&top.join("cgroup.subtree_control"), controller)), (child.id().to_string().as_str(), true));
+        // A session's group beside them is given it.
+        make_folder(&top.join("agents-0a-int-1")).unwrap();
+        assert!(lists(&top.join("agents-0a-int-1/cgroup.controllers"), controller));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        remove(&top);
+        if !before {
+            let _ = std::fs::write(&control, format!("-{controller}"));
+        }
+        assert!(!top.exists());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Control groups, as far as the kernel lets an ordinary user at them.
 
 mod group;
+mod leftover;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -8,6 +9,7 @@ use std::sync::OnceLock;
 use super::fs::read_made_up;
 
 pub use group::{Caps, Entry, Group, Made, leave_session, obstacle};
+pub use leftover::remove_leftovers;
 
 /// How often the kernel has killed for want of memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
