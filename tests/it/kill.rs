@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::home::TestHome;
+use crate::home::{Ran, TestHome};
 
 /// What changes something on disk or starts something that does. Old and new names of the same call differ between architectures.
 const CALLS: [&str; 8] = [
@@ -20,6 +20,8 @@ const CALLS: [&str; 8] = [
     "execve",
     "?link,?linkat",
 ];
+/// What ends it, in turn.
+pub const ENDS: [&str; 6] = ["KILL", "INT", "KILL", "TERM", "KILL", "HUP"];
 /// Of each kind, this many are tried when sampling.
 const SAMPLES: usize = 5;
 /// A sample ends after this long.
@@ -94,17 +96,21 @@ impl<'a> Sweep<'a> {
     }
 
     /// Runs it under strace, with `-f` also what it starts; answers with the log.
-    fn strace(&self, calls: &str, follow: bool, kill_at: Option<usize>) -> String {
+    fn strace(&self, calls: &str, follow: bool, ended_at: Option<(usize, &str)>) -> String {
         let log = self.snapshot.0.with_extension("strace");
         let mut command = self.home.command("strace", &self.home.file("home"));
         command.arg("-qq").arg("-e").arg(format!("trace={calls}")).arg("-o").arg(&log);
         if follow {
             command.arg("-f");
         }
-        if let Some(n) = kill_at {
-            command.arg("-e").arg(format!("inject={calls}:signal=KILL:when={n}"));
+        if let Some((n, signal)) = ended_at {
+            command.arg("-e").arg(format!("inject={calls}:signal={signal}:when={n}"));
         }
-        let _ = command.args(&self.argv).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        let ran = Ran::of(command.args(&self.argv).stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap());
+        if matches!(ran.code, 129 | 130 | 143) && !self.until_torn {
+            let lines = ran.err.lines().filter(|l| l.starts_with("error: interrupted ")).count();
+            assert_eq!(lines, 1, "{calls}, {ended_at:?}: {ran:?}");
+        }
         // git that outlives its starter holds the lock; the kernel wakes us when it is done.
         sh(&format!("flock {} true", self.home.file("home/.fleet.lock").display()));
         let text = std::fs::read_to_string(&log).unwrap_or_default();
@@ -145,14 +151,16 @@ impl<'a> Sweep<'a> {
         let (mut tally, all) = (Tally::default(), asked.is_some());
         let limit = asked.and_then(|seconds| seconds.parse().ok()).map_or(Duration::MAX, Duration::from_secs);
         let (points, begun) = (self.points(all), Instant::now());
-        for (calls, n, follow) in &points {
+        for (i, (calls, n, follow)) in points.iter().enumerate() {
             let both = tally.old > 0 && tally.new > 0;
             let over = begun.elapsed() > if all { limit } else { self.time };
             if (both && over) || (self.until_torn && !tally.torn.is_empty()) {
                 break;
             }
             self.restore();
-            self.strace(calls, *follow, Some(*n));
+            // Whoever is asked to end leaves what one leaves that is killed. git has its own way with signals.
+            let signal = if *follow || self.until_torn { "KILL" } else { ENDS[i % ENDS.len()] };
+            self.strace(calls, *follow, Some((*n, signal)));
             tally.kills += 1;
             // Any changing command settles what was interrupted before it says that it does not know this project.
             let interrupted = self.home.fleet(&["history"]).out.contains("interrupted:");
@@ -166,7 +174,7 @@ impl<'a> Sweep<'a> {
                 Ok(State::New) => tally.new += 1,
                 Err(why) => {
                     let which = if *follow { "any process" } else { "the command" };
-                    tally.torn.push(format!("killed {which} at {calls} number {n}: {why}\n{}", next.err));
+                    tally.torn.push(format!("{signal} to {which} at {calls} number {n}: {why}\n{}", next.err));
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::home::TestHome;
-use crate::kill::{Found, State, Sweep, expect, settled, strace_is_here};
+use crate::kill::{ENDS, Found, State, Sweep, expect, settled, strace_is_here};
 
 const FLEET: &str = env!("CARGO_BIN_EXE_fleet");
 /// A sample of one of these commands ends after this long.
@@ -218,7 +218,7 @@ fn a_start_or_stop_killed_anywhere_is_made_good_by_the_next() {
                 "-e",
                 &format!("trace={calls}"),
                 "-e",
-                &format!("inject={calls}:signal=KILL:when={n}"),
+                &format!("inject={calls}:signal={}:when={n}", ENDS[kills % ENDS.len()]),
             ]);
             let whole = command.args(&argv).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success();
             kills += usize::from(!whole);

@@ -1,4 +1,4 @@
-//! Commands that make, end and restore sessions, killed at every kind of system call: the next command finishes or takes back what they had begun.
+//! Commands that make, end and restore sessions, killed, or asked to end, at every kind of system call: the next command finishes or takes back what they had begun.
 //!
 //! `SWEEP=all` tries every call instead of a sample.
 
@@ -22,14 +22,21 @@ const CALLS: [&str; 8] = [
 /// A sample ends after this long.
 const TIME: Duration = Duration::from_secs(12);
 
-/// Runs the command and kills it at the `n`th call of this kind. False: it ended by itself before.
-fn killed(project: &TestProject, calls: &str, n: usize, args: &[&str]) -> bool {
+/// What ends it, in turn.
+const ENDS: [&str; 6] = ["KILL", "INT", "KILL", "TERM", "KILL", "HUP"];
+
+/// Runs the command and ends it by this signal at the `n`th call of this kind. False: it ended by itself before.
+fn killed(project: &TestProject, calls: &str, n: usize, signal: &str, args: &[&str]) -> bool {
     let whole = project.command(args);
     let mut command = Command::new("strace");
-    command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:signal=KILL:when={n}")]);
+    command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:signal={signal}:when={n}")]);
     command.arg(whole.get_program()).args(whole.get_args()).current_dir(&project.folder).env_clear();
     command.envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if matches!(output.status.code(), Some(129 | 130 | 143)) {
+        assert_eq!(said.lines().filter(|l| l.starts_with("error: interrupted ")).count(), 1, "{signal} at {calls} {n}: {said}");
+    }
     // What it had started holds the session's lock until it has ended.
     for entry in std::fs::read_dir(project.root().join("run/agents")).into_iter().flatten().flatten() {
         for file in std::fs::read_dir(entry.path()).unwrap().flatten().filter(|f| f.file_name().to_string_lossy().ends_with(".op")) {
@@ -37,7 +44,7 @@ fn killed(project: &TestProject, calls: &str, n: usize, args: &[&str]) -> bool {
             rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
         }
     }
-    !status.success()
+    !output.status.success()
 }
 
 /// Kills the command at one call after the other; `check` looks at what the next command has made of it and puts all back as it was.
@@ -53,8 +60,9 @@ pub fn sweep(project: &TestProject, args: &[&str], check: &mut dyn FnMut(&str)) 
     while next.iter().any(Option::is_some) && (all || start.elapsed() < TIME) {
         for slot in &mut next {
             let Some((calls, n)) = *slot else { continue };
-            let was_killed = killed(project, calls, n, args);
-            check(&format!("{args:?} killed at {calls} number {n}"));
+            let signal = ENDS[kills % ENDS.len()];
+            let was_killed = killed(project, calls, n, signal, args);
+            check(&format!("{args:?} given {signal} at {calls} number {n}"));
             kills += usize::from(was_killed);
             *slot = was_killed.then_some((calls, n + if all || n < 4 { 1 } else { 5 }));
         }
