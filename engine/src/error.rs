@@ -148,6 +148,13 @@ impl std::error::Error for Error {}
 impl From<std::io::Error> for Error {
     /// `os::fs` puts the path into its errors, so the text is complete.
     fn from(error: std::io::Error) -> Self {
-        Error::failed(error.to_string())
+        match error.kind() {
+            std::io::ErrorKind::ResourceBusy => Error::busy(error.to_string()).hint("run this again when it is free"),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Error::failed(error.to_string()).hint("make room there, then run this again")
+            }
+            std::io::ErrorKind::ReadOnlyFilesystem => Error::failed(error.to_string()).hint("make that disk writable, then run this again"),
+            _ => Error::failed(error.to_string()),
+        }
     }
 }

@@ -161,7 +161,7 @@ fn one_builder(path: &Path) -> Result<Lock> {
     if let Some(lock) = Lock::try_take(path)? {
         return Ok(lock);
     }
-    out::say("waiting: another `fleet engine build` is at work");
+    out::say(format!("waiting: another `fleet engine build` is at work: {}", Lock::holder(path)));
     Ok(Lock::wait(path)?)
 }
 

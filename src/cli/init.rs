@@ -33,8 +33,9 @@ pub fn run(args: &Args, _ctx: &Context) -> Result<()> {
     let partial = Partial(create::partial(&folder));
     let runtime = os::env::agents_runtime();
     os::fs::private_dir(&runtime)?;
-    let Some(lock) = Lock::try_take(&runtime.join("init.lock"))? else {
-        return Err(Error::busy("another `fleet init` is at work").hint("try again when it is done"));
+    let path = runtime.join("init.lock");
+    let Some(lock) = Lock::try_take(&path)? else {
+        return Err(Error::busy(format!("another `fleet init` is at work: {}", Lock::holder(&path))).hint("try again when it is done"));
     };
     // Its lock is free, so nobody works on what an earlier one left.
     if partial.recover(&folder)? {

@@ -92,7 +92,13 @@ impl Mirror {
     }
 
     fn lock(&self) -> Result<Lock> {
-        Ok(Lock::wait(&self.path.join("fleet.lock"))?)
+        let path = self.path.join("fleet.lock");
+        if let Some(lock) = Lock::try_take(&path)? {
+            return Ok(lock);
+        }
+        // It may fetch, and how long that takes is up to the network.
+        agents::cli::out::say(format!("waiting for {}, who works on {}", Lock::holder(&path), os::env::shorten(&self.path)));
+        Ok(Lock::wait(&path)?)
     }
 
     /// The tag is written last, so where it says the right commit everything is there.
@@ -337,7 +343,7 @@ impl Mirror {
 fn init(path: &Path) -> Result<()> {
     let above = path.parent().unwrap_or(path);
     os::fs::create_dirs(above)?;
-    let lock = Lock::wait(&above.join("init.lock"))?;
+    let lock = Lock::wait_moments(&above.join("init.lock"))?;
     if os::fs::is_dir(path) {
         // Another command was quicker.
         return Ok(());

@@ -13,10 +13,8 @@ pub fn lock(registry: &Registry) -> Result<Lock> {
             lock.sign(&myself())?;
             Ok(lock)
         }
-        None => {
-            let holder = Some(Lock::signed(&path)).filter(|s| !s.is_empty()).unwrap_or_else(|| "another process".into());
-            Err(Error::busy(format!("{} is being changed by {holder}", registry.home.display())).hint("try again when it is done"))
-        }
+        None => Err(Error::busy(format!("{} is being changed by {}", registry.home.display(), Lock::holder(&path)))
+            .hint("try again when it is done")),
     }
 }
 

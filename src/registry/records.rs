@@ -83,7 +83,7 @@ pub fn forget(home: &Path) -> Result<()> {
 
 /// Held by whoever writes among the records beside the journal.
 pub fn lock(folder: &Path) -> Result<Lock> {
-    Ok(Lock::wait(&folder.join("lock"))?)
+    Ok(Lock::wait_moments(&folder.join("lock"))?)
 }
 
 /// Removes what a killed command was writing there.

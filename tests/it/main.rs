@@ -15,6 +15,7 @@ mod links;
 mod live;
 mod power;
 mod records;
+mod refused;
 mod service;
 mod status;
 mod sweeps;

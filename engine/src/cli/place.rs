@@ -99,9 +99,7 @@ pub(super) fn unknown<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> E
 pub(super) fn command_lock(layout: &Layout, command: &str) -> Result<Lock> {
     let path = layout.command_lock();
     let Some(mut lock) = Lock::try_take(&path)? else {
-        let holder = Lock::signed(&path);
-        let holder = if holder.is_empty() { "another command".to_owned() } else { holder };
-        return Err(Error::busy(format!("{holder} is changing this project")).hint("run this again when it is done"));
+        return Err(Error::busy(format!("{} is changing this project", Lock::holder(&path))).hint("run this again when it is done"));
     };
     lock.sign(&format!("`agents {command}` (pid {})", std::process::id()))?;
     Ok(lock)

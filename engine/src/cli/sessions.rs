@@ -30,18 +30,17 @@ pub(super) fn mind_moved(project: &Project) -> Result<()> {
 /// The command lock, waited for: who holds it has it for moments.
 pub(super) fn changing(layout: &Layout, command: &str) -> Result<Lock> {
     let path = layout.command_lock();
-    let mut lock = match Lock::try_take(&path)? {
-        Some(lock) => lock,
-        None => Lock::wait(&path)?,
-    };
+    let mut lock = Lock::wait_moments(&path)?;
     lock.sign(&format!("`agents {command}` (pid {})", std::process::id()))?;
     Ok(lock)
 }
 
 /// A session's own lock, for a command that ends it or brings it back.
 pub(super) fn operation(layout: &Layout, id: &str) -> Result<Lock> {
-    Lock::try_take(&layout.operation_lock(id))?
-        .ok_or_else(|| Error::busy(format!("another command is at work on session {id}")).hint("run this again when it is done"))
+    let path = layout.operation_lock(id);
+    Lock::try_take(&path)?.ok_or_else(|| {
+        Error::busy(format!("another command is at work on session {id}: {}", Lock::holder(&path))).hint("run this again when it is done")
+    })
 }
 
 pub(super) fn record(layout: &Layout, session: &str, what: &str, why: &str) {

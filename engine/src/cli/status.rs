@@ -110,7 +110,7 @@ fn watch(place: &Place, json: bool) -> Result<()> {
     loop {
         let mut changes = Changes::of(&layout.runtime)?;
         // Whoever starts a watchdog holds this lock until it listens.
-        drop(Lock::wait(&layout.start_lock())?);
+        drop(Lock::wait_moments(&layout.start_lock())?);
         let asked = ask::subscribe(layout).and_then(|stream| match stream {
             Some(stream) => Ok(Ok(stream)),
             None => look::state(place).map(Err),

@@ -39,14 +39,14 @@ pub fn watchdog(layout: &Layout) -> Result<Stream> {
     if let Ok(stream) = Stream::connect(&layout.watchdog_socket()) {
         return Ok(stream);
     }
-    let _starting = Lock::wait(&layout.start_lock())?;
+    let _starting = Lock::wait_moments(&layout.start_lock())?;
     if let Ok(stream) = Stream::connect(&layout.watchdog_socket()) {
         return Ok(stream);
     }
     match Lock::try_take(&layout.watchdog_lock())? {
         Some(lock) => spawn_watchdog(layout, lock)?,
         // It holds its lock and does not listen: it is just ending, and the kernel wakes us when it has.
-        None => spawn_watchdog(layout, Lock::wait(&layout.watchdog_lock())?)?,
+        None => spawn_watchdog(layout, Lock::wait_moments(&layout.watchdog_lock())?)?,
     }
     Stream::connect(&layout.watchdog_socket()).map_err(|e| Error::failed("the watchdog does not listen").because(e))
 }

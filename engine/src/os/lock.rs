@@ -3,12 +3,17 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::fs::{NOFOLLOW, at};
+use super::fs::{NOFOLLOW, at, read_made_up};
+
+/// Who keeps a lock for longer that is taken for moments only is stopped, stuck, or no program of ours. On a busy machine moments may last.
+const MOMENTS: Duration = Duration::from_secs(20);
 
 /// A held lock: dropped with the last copy of its descriptor, in whatever process that is.
 #[derive(Debug)]
@@ -51,6 +56,21 @@ impl Lock {
         }
     }
 
+    /// [`Lock::wait`] for a lock that everybody holds for moments: who does not let go of it is named, in an error of kind `ResourceBusy`.
+    pub fn wait_moments(path: &Path) -> io::Result<Lock> {
+        if let Some(lock) = Lock::try_take(path)? {
+            return Ok(lock);
+        }
+        let (sender, taken) = mpsc::channel();
+        let waited_for = path.to_path_buf();
+        // The kernel wakes whoever waits for a lock, and knows no limit to that.
+        std::thread::Builder::new().spawn(move || drop(sender.send(Lock::wait(&waited_for))))?;
+        taken.recv_timeout(MOMENTS).unwrap_or_else(|_| {
+            let held = format!("{} is held by {}", path.display(), Lock::holder(path));
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, held))
+        })
+    }
+
     /// Whether somebody holds it now. Does not create the file.
     pub fn is_held(path: &Path) -> io::Result<bool> {
         let file = match OpenOptions::new().read(true).open(path) {
@@ -71,6 +91,20 @@ impl Lock {
         self.file.set_len(0)?;
         self.file.rewind()?;
         self.file.write_all(who.as_bytes())
+    }
+
+    /// Who holds it, for people: what they wrote with [`Lock::sign`], unless the kernel knows that it is somebody else.
+    pub fn holder(path: &Path) -> String {
+        let signed = Lock::signed(path);
+        match taker(path) {
+            Some(pid) if !signed.contains(&format!(" {pid})")) => {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let line: String = String::from_utf8_lossy(&line).replace('\0', " ").trim().chars().take(200).collect();
+                if line.is_empty() { format!("process {pid}") } else { format!("`{line}` (process {pid})") }
+            }
+            _ if signed.is_empty() => "another process".to_owned(),
+            _ => signed,
+        }
     }
 
     /// What the last holder wrote with [`Lock::sign`].
@@ -94,4 +128,16 @@ impl Lock {
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// The process that took it, by the kernel's list (proc_locks(5)). It may have ended since and left it to those that it started; none where the kernel
+/// numbers the file's disk otherwise, as some filesystems have it.
+fn taker(path: &Path) -> Option<u32> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
+    let locks = read_made_up("/proc/locks").ok()?;
+    let mut lines = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // `1: FLOCK ADVISORY WRITE 4711 fe:00:1234 0 EOF`; with an arrow after the number: somebody who waits.
+    lines.find(|words| words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&file.as_str()))?.get(4)?.parse().ok()
 }

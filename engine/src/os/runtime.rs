@@ -13,7 +13,7 @@ fn file(home: &Path) -> PathBuf {
 
 /// Held while it is decided.
 pub fn lock(home: &Path) -> io::Result<Lock> {
-    Lock::wait(&home.join(".runtime.lock"))
+    Lock::wait_moments(&home.join(".runtime.lock"))
 }
 
 /// The folder that was decided on since the machine was started. It need not be there any more.

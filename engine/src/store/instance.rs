@@ -115,7 +115,9 @@ fn launches(layout: &Layout) -> PathBuf {
 fn not_private(error: std::io::Error) -> Error {
     let hint = match error.kind() {
         std::io::ErrorKind::Other => "`chmod 700` it if it is yours; if not, set AGENTS_HOME or XDG_RUNTIME_DIR to a folder of your own",
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "make room there",
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::ReadOnlyFilesystem => {
+            return error.into();
+        }
         _ if !env::has_home() => "set HOME",
         _ => "set AGENTS_HOME or XDG_RUNTIME_DIR to a folder where you may write",
     };

@@ -60,7 +60,7 @@ pub(crate) fn waiting(layout: &Layout, session: &str) -> Result<Vec<(u64, Standi
 pub(crate) fn put(layout: &Layout, session: &str, origin: Origin, text: &str) -> Result<u64> {
     let folder = layout.mail(session);
     fs::private_dir(&folder)?;
-    let _lock = Lock::wait(&folder.join(LOCK))?;
+    let _lock = Lock::wait_moments(&folder.join(LOCK))?;
     let known = all(layout, session)?;
     let open = known.iter().filter(|(_, s)| matches!(s, Standing::Queued | Standing::Typing)).count();
     if open >= limits::MAIL_WAITING_MAX {

@@ -129,7 +129,7 @@ impl Repository {
 
     /// Held while worktrees are added to what git knows, or taken from it.
     fn registering(&self) -> Result<Lock> {
-        Ok(Lock::wait(&self.common.join("agents-worktrees.lock"))?)
+        Ok(Lock::wait_moments(&self.common.join("agents-worktrees.lock"))?)
     }
 
     /// Whether a commit is part of what another name means.

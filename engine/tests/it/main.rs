@@ -11,6 +11,7 @@ mod damage;
 mod endings;
 mod escape;
 mod groups;
+mod held;
 mod input;
 mod interrupted;
 mod launcher;

@@ -59,7 +59,7 @@ pub(crate) fn all(layout: &Layout) -> Result<Vec<(End, TaskId, PathBuf)>> {
 
 /// Held by whoever puts away: one at a time, so that each knows what is there.
 pub(crate) fn lock(layout: &Layout) -> Result<Lock> {
-    Ok(Lock::wait(&layout.tasks().join("archive.lock"))?)
+    Ok(Lock::wait_moments(&layout.tasks().join("archive.lock"))?)
 }
 
 /// When a task ended.

@@ -33,7 +33,7 @@ fn last(layout: &Layout) -> Result<u64> {
 }
 
 fn lock(layout: &Layout) -> Result<Lock> {
-    Ok(Lock::wait(&layout.tasks().join("lock"))?)
+    Ok(Lock::wait_moments(&layout.tasks().join("lock"))?)
 }
 
 /// Gives away so many numbers, one after the other. What is lost before they are used is numbers.
