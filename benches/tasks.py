@@ -87,7 +87,8 @@ class Pueue(Keeper):
 
     def __init__(self, world, part):
         super().__init__(world, part)
-        timed(["pueued", "-d"], self.env)
+        # The daemon keeps what it is given, so its end is not waited for on a pipe.
+        subprocess.run(["pueued", "-d"], env=self.env, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while subprocess.run(["pueue", "status"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
             if time.monotonic() > deadline:

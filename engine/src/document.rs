@@ -19,11 +19,18 @@ pub fn read<T: DeserializeOwned + JsonSchema>(file: &Path, text: &str) -> Result
     if !errors.is_empty() {
         return Err(all(errors.iter().map(|e| from_toml(file, text, e)).collect()));
     }
+    let mut unknown = false;
+    let value: std::result::Result<T, _> = serde_ignored::deserialize(toml::de::Deserializer::from(root), |_| unknown = true);
+    if !unknown && let Ok(value) = value {
+        return Ok(value);
+    }
+    // Only now, as making the schema takes longer than all the rest.
     let schema: Schema = schema_for!(T);
+    let (root, _) = DeTable::parse_recoverable(text);
     let mut walk = Walk { file, text, schema: schema.as_value(), path: vec![], findings: vec![] };
     walk.table(root.get_ref(), &[schema.as_value()]);
     let mut findings = walk.findings;
-    match T::deserialize(toml::de::Deserializer::from(root)) {
+    match value {
         Ok(value) if findings.is_empty() => return Ok(value),
         // Found by the walk already, with the nearest key.
         Err(e) if e.message().starts_with("unknown field") && !findings.is_empty() => {}
