@@ -28,7 +28,7 @@ pub struct Deed {
     pub commands: fn(&Commands) -> Vec<Step<'_>>,
 }
 
-/// Which projects, and how.
+// Which projects, and how. No doc comment: it would be taken for what the verbs do.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

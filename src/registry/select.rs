@@ -7,7 +7,7 @@ use agents::cli::{Error, Result};
 
 use super::{Project, Registry};
 
-/// Which projects: names, globs, tags, or all that are enabled.
+// Which projects: names, globs, tags, or all that are enabled. No doc comment: it would be taken for what a verb does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Select {
     /// Names, or globs such as 'web-*'

@@ -78,9 +78,9 @@ pub fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What is wrong with the examples on a program's help pages: commands without one, and lines that the program would not take.
+/// What is wrong with a program's help pages: commands that are said to do the same, or without an example, and examples that the program would not take.
 pub fn findings(command: &Command) -> Vec<String> {
-    let mut found = vec![];
+    let mut found = alike(command);
     let program = command.get_name().to_owned();
     look(command, &program, &mut |path, page| {
         let page = page.map(ToString::to_string).unwrap_or_default();
@@ -93,6 +93,20 @@ pub fn findings(command: &Command) -> Vec<String> {
             }
         }
     });
+    found
+}
+
+fn alike(command: &Command) -> Vec<String> {
+    let mut seen: Vec<String> = vec![];
+    let mut found = vec![];
+    for sub in command.get_subcommands() {
+        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+        if about.is_empty() || seen.contains(&about) {
+            found.push(format!("`{} {}` says of itself {about:?}, as another does", command.get_name(), sub.get_name()));
+        }
+        seen.push(about);
+        found.extend(alike(sub));
+    }
     found
 }
 
@@ -127,9 +141,11 @@ mod tests {
 
     #[test]
     fn a_wrong_example_is_found() {
-        let bare = Command::new("x").subcommand(Command::new("a")).subcommand(Command::new("b").after_help("Example: x b --no-such"));
-        let found = findings(&bare);
-        assert!(found[0].contains("`x a` has no example") && found[1].contains("x b --no-such"), "{found:?}");
+        let (a, b) = (Command::new("a").about("the same"), Command::new("b").about("the same").after_help("Example: x b --no-such"));
+        let found = findings(&Command::new("x").subcommand(a).subcommand(b)).join("\n");
+        for wrong in ["`x b` says of itself \"the same\"", "`x a` has no example", "x b --no-such"] {
+            assert!(found.contains(wrong), "{wrong}: {found}");
+        }
     }
 
     #[test]
