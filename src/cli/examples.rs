@@ -19,7 +19,7 @@ pub const OWN: Table<'static> = &[
     ("validate", &["fleet validate", "fleet validate --json"]),
     ("attach", &["fleet attach web", "fleet attach web/int-2 -- --read-only"]),
     ("send", &["fleet send web 'run the tests again'", "fleet send web/int-2 - < notes.md"]),
-    ("logs", &["fleet logs web -f", "fleet logs web/int-2 -- --lines 50"]),
+    ("logs", &["fleet logs web -f", "fleet logs web/int-2 --lines 50"]),
     ("why", &["fleet why web/int-2"]),
     ("po up", &["fleet po up"]),
     ("po down", &["fleet po down"]),

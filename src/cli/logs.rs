@@ -12,6 +12,9 @@ pub struct Args {
     /// Go on as it prints
     #[arg(short, long)]
     pub follow: bool,
+    /// Only the last lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<usize>,
     /// Further options of the engine's `logs`
     #[arg(last = true)]
     pub rest: Vec<String>,
@@ -22,5 +25,6 @@ pub fn run(args: &Args, ctx: &Context) -> Result<()> {
     if args.follow {
         rest.push("-f".into());
     }
+    rest.extend(args.lines.map(|n| format!("--lines={n}")));
     super::inside::become_engine(&args.target, "logs", &rest, ctx)
 }
