@@ -11,6 +11,9 @@ pub const CONVERSATION_AFTER: Duration = Duration::from_secs(10);
 /// A program at its usage limit that does not say until when is tried again after this: limits last hours, and a try costs a start.
 pub const LIMIT_UNNAMED: Duration = Duration::from_secs(1800);
 
+/// So much is kept free for the words on how a task's program ended: they hold a line of its output.
+pub const TASK_END_BYTES: usize = 2048;
+
 /// One that ends with a limit whose time has come is tried again after this: its clock may be another, and each try costs a start.
 pub const LIMIT_PASSED: Duration = Duration::from_secs(60);
 

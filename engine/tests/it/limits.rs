@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::chaos::{SLEEP, crowd};
-use crate::project::{TWO, TestProject, kill, of, said};
+use crate::project::{Said, TWO, TestProject, kill, of, said};
 
 /// Runs with a disk of one megabyte for the engine's data, in a mount namespace of its own; `FILL` leaves not a byte on it.
 const FULL: &str = r#"
@@ -44,17 +44,70 @@ rm "$AGENTS_HOME/fill"
 echo whole
 "#;
 
-#[test]
-fn a_full_disk_ends_nobody_and_is_told() {
-    let project = TestProject::new(TWO);
+/// Runs a script in a mount namespace of its own, where it puts a disk under the engine's data.
+fn on_a_small_disk(project: &TestProject, script: &str) -> Said {
     let home = project.root().join("data");
     std::fs::create_dir(&home).unwrap();
     let engine = project.command(&[]);
-    let mut script = Command::new("unshare");
-    script.args(["--mount", "--user", "--map-root-user", "sh", "-c", FULL]).current_dir(&project.folder).env_clear();
-    script.envs(engine.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    script.env("AGENTS_HOME", &home).env("A", engine.get_program());
-    let said = said(script);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--user", "--map-root-user", "sh", "-c", script]).current_dir(&project.folder).env_clear();
+    command.envs(engine.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("AGENTS_HOME", &home).env("A", engine.get_program());
+    said(command)
+}
+
+#[test]
+fn a_full_disk_ends_nobody_and_is_told() {
+    let project = TestProject::new(TWO);
+    let said = on_a_small_disk(&project, FULL);
+    if said.stdout.contains("skipped") || (said.code != 0 && said.stderr.contains("unshare")) {
+        return println!("skipped: no mount namespace can be made here: {}", said.stderr);
+    }
+    assert!(said.code == 0 && said.stdout.ends_with("whole\n"), "{said:#?}");
+    assert_eq!(project.processes(), Vec::<i32>::new());
+}
+
+/// The same for the queue: a task that ends while there is no room, one that waits, one that is refused.
+const FULL_QUEUE: &str = r#"
+mount -t tmpfs -o size=2m tmpfs "$AGENTS_HOME" || { echo skipped; exit 0; }
+set -e
+pid() { "$A" status --json | tr -d ' \n' | sed -n 's/.*"watchdog":{"pid":\([0-9]*\).*/\1/p'; }
+"$A" up
+"$A" task add 'echo t1 >> ran; until test -e go; do sleep 0.1; done; echo t1 >> over'
+"$A" task add 'echo t2 >> ran'
+"$A" task add 'echo t3 >> ran'
+until test -s ran; do sleep 0.1; done
+watchdog=$(pid)
+dd if=/dev/zero of="$AGENTS_HOME/fill" bs=4k 2>/dev/null || true
+if "$A" task add 'echo never >> ran' >added 2>told; then echo "a task was kept where there is no room"; exit 1; fi
+[ ! -s added ] || { echo "a number was told: $(cat added)"; exit 1; }
+grep -q "$AGENTS_HOME.*/tasks/" told || { echo "add does not say where: $(cat told)"; exit 1; }
+# It ends, and nobody can write that down.
+touch go
+until test -s over; do sleep 0.1; done
+"$A" task list
+[ "$(pid)" = "$watchdog" ] || { echo "the watchdog is another"; exit 1; }
+# What is ordered meanwhile is refused for now, and done as soon as it can be.
+if "$A" task cancel t2 2>told; then echo "a cancel was kept where there is no room"; exit 1; fi
+grep -q "t2.*$AGENTS_HOME.*tried again" told || { echo "cancel does not say where: $(cat told)"; exit 1; }
+rm "$AGENTS_HOME/fill"
+"$A" task wait t1 t3 --timeout 40s
+"$A" task wait t2 --timeout 40s 2>told || grep -q "t2 was cancelled" told
+[ "$(pid)" = "$watchdog" ] || { echo "the watchdog is another"; exit 1; }
+"$A" task add 'echo last >> ran'
+"$A" task wait --timeout 40s
+[ "$(sort ran | tr '\n' ' ')" = "last t1 t3 " ] || { echo "not each once: $(cat ran)"; exit 1; }
+left=$(cd "$AGENTS_HOME"/*/tasks; find pending running held -mindepth 1; ls -A | grep '^\.' || true)
+[ -z "$left" ] || { echo "left over: $left"; exit 1; }
+"$A" down
+echo whole
+"#;
+
+#[test]
+fn a_full_disk_loses_no_task_and_the_queue_goes_on() {
+    let project =
+        TestProject::new("[project]\nname = \"web\"\n[agent.sh]\nbackend = \"shell\"\ncommand = [\"cat\"]\n[tasks]\nparallel = 1\n");
+    let said = on_a_small_disk(&project, FULL_QUEUE);
     if said.stdout.contains("skipped") || (said.code != 0 && said.stderr.contains("unshare")) {
         return println!("skipped: no mount namespace can be made here: {}", said.stderr);
     }

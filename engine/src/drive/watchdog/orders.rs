@@ -74,6 +74,15 @@ impl Watchdog {
         }
     }
 
+    /// What was ordered of this task could not be written down. It is tried again; whoever waits is told now.
+    pub(super) fn tell_not_moved(&mut self, id: TaskId, why: &str) {
+        let awaited = self.clients.iter_mut().filter_map(|client| client.awaited.as_mut());
+        for answer in awaited.flat_map(|awaited| &mut awaited.answers).filter(|a| a.task == id && a.refused.is_none()) {
+            answer.refused = Some(format!("{why}; it is tried again every few seconds"));
+        }
+        self.changed = true;
+    }
+
     fn has_task_sessions(&self) -> bool {
         self.links.keys().any(|s| super::tasks::of(s).is_some())
     }

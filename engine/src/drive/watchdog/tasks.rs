@@ -230,6 +230,7 @@ impl Watchdog {
             }
         };
         tasks::write_launch(&self.layout, id, &launch)?;
+        sentinel::take_room(&self.layout.task(Place::Running, id), Step::Work)?;
         self.look_at_folder(id, &task);
         self.want(&session, true);
         self.name_task(&session, &task);
@@ -251,7 +252,8 @@ impl Watchdog {
         let written = self.project().and_then(|project| {
             let task = tasks::read_at(&self.layout, Place::Running, id)?;
             let launch = launch::launch(&project, &task, Step::Verify)?;
-            tasks::write_launch(&self.layout, id, &launch)
+            tasks::write_launch(&self.layout, id, &launch)?;
+            sentinel::take_room(&self.layout.task(Place::Running, id), Step::Verify)
         });
         if let Err(e) = written {
             self.tasks.impossible.insert(id, format!("it could not be verified: {e}"));

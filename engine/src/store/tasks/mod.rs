@@ -166,6 +166,7 @@ pub(crate) fn unclaim(layout: &Layout, id: TaskId) -> Result<()> {
     if !fs::is_file(&folder.join(RECORD)) {
         return Ok(());
     }
+    sentinel::give_room(&folder)?;
     for name in [ATTEMPT, LAUNCH, PROMPT] {
         fs::remove_file(&folder.join(name))?;
     }
@@ -228,6 +229,9 @@ fn finish_move(layout: &Layout, m: &Move) -> Result<()> {
     let folder = layout.task(m.from, id);
     for name in [ATTEMPT, LAUNCH, PROMPT] {
         fs::remove_file(&folder.join(name))?;
+    }
+    if m.from == Place::Running {
+        sentinel::give_room(&folder)?;
     }
     if to == Place::Pending {
         sentinel::clear(&folder)?;

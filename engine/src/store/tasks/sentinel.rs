@@ -74,6 +74,11 @@ fn step_path(folder: &Path, step: Step, what: &str) -> PathBuf {
     folder.join(format!("{step}.{what}"))
 }
 
+/// Takes the room in which the end of this step will be written down, so that a disk that is full by then hides no end.
+pub(crate) fn take_room(folder: &Path, step: Step) -> Result<()> {
+    Ok(fs::replace(&step_path(folder, step, "room"), &[b' '; limits::TASK_END_BYTES], 0o600)?)
+}
+
 /// Before the program of this step is started. False: it was started before, and is not to be started again.
 pub(crate) fn begin(folder: &Path, step: Step) -> Result<bool> {
     Ok(fs::create_new(&step_path(folder, step, "started"), b"", 0o600)?)
@@ -96,7 +101,17 @@ pub(crate) fn end(folder: &Path, ended: &Ended) -> Result<()> {
         return Ok(());
     }
     let json = serde_json::to_vec(ended).map_err(|e| Error::failed(e.to_string()))?;
+    let room = step_path(folder, ended.step, "room");
+    if json.len() <= limits::TASK_END_BYTES && fs::is_file(&room) {
+        fs::overwrite(&room, &json, 0o600)?;
+        return Ok(fs::rename_if_there(&room, &path).map(drop)?);
+    }
     Ok(fs::replace(&path, &json, 0o600)?)
+}
+
+/// Where nothing more is to be written of its attempt.
+pub(super) fn give_room(folder: &Path) -> Result<()> {
+    [Step::Work, Step::Verify].into_iter().try_for_each(|step| Ok(fs::remove_file(&step_path(folder, step, "room"))?))
 }
 
 /// Before another attempt: nothing of the last one may be taken for a word of the next.
