@@ -151,6 +151,78 @@ fn wanted_sessions_and_messages_outlive_a_power_loss() {
     assert!(home.agents("web", &["mail", "web-1"]).ok().contains("for-later"));
 }
 
+/// Each task is in one place, and how it stands is told.
+#[track_caller]
+fn stands(home: &TestHome, id: &str, state: &str) {
+    let places = ["pending", "running", "held", "finished/done", "finished/failed", "archive/*/done", "archive/*/failed"];
+    let paths: Vec<String> = places.iter().map(|place| format!("\"$0\"/tasks/{place}/{id} \"$0\"/tasks/{place}/{id}.json")).collect();
+    let script = format!("ls -d {} 2>/dev/null", paths.join(" "));
+    let out = Command::new("sh").args(["-c", &script]).arg(data(home)).output().unwrap().stdout;
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(out.lines().count(), 1, "{id} lies in {out:?}");
+    let shown = home.agents("web", &["task", "show", id]).ok();
+    assert!(shown.starts_with(&format!("{id}  {state}")), "{shown}");
+}
+
+fn data(home: &TestHome) -> PathBuf {
+    let info: serde_json::Value = serde_json::from_str(&home.agents("web", &["info", "--json"]).ok()).unwrap();
+    info["data"].as_str().unwrap().into()
+}
+
+#[test]
+fn tasks_outlive_a_power_loss() {
+    let Some(disk) = Disk::of(TestHome::new()) else { return };
+    let home = &disk.home;
+    home.fleet(&["create", "web", "--backend", "shell"]).ok();
+    home.agents("web", &["up"]).ok();
+    home.agents("web", &["down"]).ok();
+    // The queue is stopped: what is added waits.
+    let script = home.project("web").join("ran");
+    let prompt = |n: u32| format!("echo {n} >> '{}'; test {n} != 2", script.display());
+    let add = |n: u32| home.agents("web", &["task", "add", &prompt(n)]).out;
+    assert_eq!(add(1), "t1\n");
+    disk.lose_power();
+    stands(home, "t1", "pending");
+    // Its number is not given away again.
+    assert_eq!(add(2), "t2\n");
+    let file = home.file("many.jsonl");
+    std::fs::write(&file, (3..=20).map(|_| "{\"prompt\": \"true\"}\n").collect::<String>()).unwrap();
+    home.agents("web", &["task", "add", "--from", file.to_str().unwrap()]).ok();
+    disk.lose_power();
+    (1..=20).for_each(|n| stands(home, &format!("t{n}"), "pending"));
+
+    // What was told to have ended has ended, and is not run again.
+    home.agents("web", &["up"]).ok();
+    assert_eq!(home.agents("web", &["task", "wait", "t1", "t2", "t3"]).code, 1);
+    let ran = std::fs::read_to_string(&script).unwrap();
+    disk.lose_power();
+    stands(home, "t1", "done");
+    stands(home, "t2", "failed");
+    home.agents("web", &["up", "--wanted"]).ok();
+    home.agents("web", &["task", "wait"]);
+    (3..=20).for_each(|n| {
+        let state = home.agents("web", &["task", "show", &format!("t{n}"), "--json"]).ok();
+        assert!(["done", "held"].iter().any(|s| state.contains(&format!("\"state\":\"{s}\""))), "t{n}: {state}");
+    });
+    assert_eq!(ran.matches(['1', '2']).count(), 2, "{ran:?}");
+    // Without a sync the file with what ran may be gone with the power; what is there was written once.
+    let after = std::fs::read_to_string(&script).unwrap_or_default();
+    assert!(after.matches('1').count() <= 1 && after.matches('2').count() <= 1, "{after:?}");
+
+    // A cancelled one stays so; and one that is put away is in the archive or where it was.
+    assert_eq!(home.agents("web", &["down"]).code, 0);
+    let id = add(21);
+    home.agents("web", &["task", "cancel", id.trim()]).ok();
+    home.agents("web", &["task", "clean", "t1", "t2"]).ok();
+    disk.lose_power();
+    stands(home, "t1", "done");
+    stands(home, "t2", "failed");
+    assert!(home.agents("web", &["task", "show", id.trim()]).ok().contains("cancelled"));
+    assert!(home.agents("web", &["task", "show", "t1"]).ok().contains("in the archive"));
+    std::fs::remove_dir_all(data(home).join("tasks/archive")).unwrap();
+    assert_eq!(add(22), "t22\n", "no number comes twice");
+}
+
 /// Writes beside and renames, and syncs nothing: it must be caught, or the disk loses nothing.
 #[test]
 fn a_writer_that_only_renames_is_caught() {
