@@ -201,6 +201,24 @@ pub fn laid_out(table: &Table) -> String {
     }
 }
 
+/// Draws a page on the terminal that stdout is, over what was there: its lines from the top, then the last one. What does not fit is counted.
+pub fn page(lines: &str, last: Option<&Text>) {
+    let rows = crate::os::pty::size(io::stdout()).map_or(0, |size| usize::from(size.rows));
+    let last = last.map(|last| last.render(stdout_colour()));
+    raw(drawn(lines, last.as_deref(), rows).as_bytes());
+}
+
+/// Each line erased to its end, then all below: no flicker. The lowest row stays empty, as the line break before it must not push the first one out.
+fn drawn(lines: &str, last: Option<&str>, rows: usize) -> String {
+    let lines: Vec<&str> = lines.lines().collect();
+    let room = if rows == 0 { usize::MAX } else { rows.saturating_sub(1 + usize::from(last.is_some())).max(2) };
+    let shown = if lines.len() > room { room - 1 } else { lines.len() };
+    let more = (shown < lines.len()).then(|| format!("… {} more lines: a taller window shows them", lines.len() - shown));
+    let all = lines[..shown].iter().copied().chain(more.as_deref()).chain(last);
+    let text: String = all.map(|line| format!("{line}\x1b[K\r\n")).collect();
+    format!("\x1b[H{text}\x1b[J")
+}
+
 /// Whether stdout is a terminal.
 pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
@@ -360,6 +378,15 @@ pub fn raw_while_heard(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_page_is_no_longer_than_the_terminal() {
+        let draw = |rows| super::drawn("one\ntwo\nthree", Some("end"), rows).replace("\x1b[K\r\n", "/");
+        assert_eq!(draw(5), "\x1b[Hone/two/three/end/\x1b[J");
+        assert_eq!(draw(4), "\x1b[Hone/… 2 more lines: a taller window shows them/end/\x1b[J");
+        assert_eq!(draw(0), draw(50));
+        assert_eq!(super::drawn("one", None, 10), "\x1b[Hone\x1b[K\r\n\x1b[J");
+    }
+
     use super::*;
     use proptest::prelude::*;
 

@@ -150,9 +150,7 @@ fn show(status: &EngineStatus, json: bool) {
     }
     let text = out::laid_out(&table(status, |since| look::clock_time(since, clock::now())));
     if out::stdout_is_terminal() {
-        // From the top, each line erased to its end, then all below: no flicker.
-        let lines: String = text.lines().map(|line| format!("{line}\x1b[K\r\n")).collect();
-        out::raw(format!("\x1b[H{lines}\x1b[J").as_bytes());
+        out::page(&text, None);
     } else {
         out::raw(format!("{text}\n\n").as_bytes());
     }

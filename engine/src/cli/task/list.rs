@@ -206,9 +206,5 @@ fn show(view: &View, layout: &Layout, now: Timestamp, json: bool) {
         return out::json(&view.rows);
     }
     let moment = |at| look::clock_time(at, now);
-    let text = table(&view.rows, now, Some(&moment)).render(out::stdout_colour());
-    let last = view.last_line(layout).render(out::stdout_colour());
-    // From the top, each line erased to its end, then all below: no flicker.
-    let lines: String = text.lines().chain([last.as_str()]).map(|line| format!("{line}\x1b[K\r\n")).collect();
-    out::raw(format!("\x1b[H{lines}\x1b[J").as_bytes());
+    out::page(&out::laid_out(&table(&view.rows, now, Some(&moment))), Some(&view.last_line(layout)));
 }
