@@ -100,6 +100,9 @@ pub const MAIL_SETTLE: Duration = Duration::from_millis(100);
 /// One that prints nothing at all, after this.
 pub const MAIL_SETTLE_SILENT: Duration = Duration::from_secs(1);
 
+/// A program with an input box is not typed to before it asks for pastes, or has run for this long: one on an interpreter takes its time to start.
+pub const PASTE_WAIT: Duration = Duration::from_secs(30);
+
 /// The screen is looked at when the program has printed nothing for this long.
 pub const PAUSE: Duration = Duration::from_millis(50);
 
@@ -110,6 +113,9 @@ pub const ENTER_BLIND: Duration = Duration::from_secs(4);
 /// A text that stays in the input box gets Enter again after this, then after ever longer: a busy program takes its time to draw, and Enter on an empty box
 /// does nothing.
 pub const ENTER_AGAIN: Duration = Duration::from_secs(1);
+
+/// A text that is seen to have left a box which is not seen empty counts as taken after this: the box may be about to be drawn anew.
+pub const ENTER_GONE: Duration = Duration::from_secs(1);
 
 /// So often Enter is pressed for one text; then somebody has to look.
 pub const ENTER_PRESSES_MAX: u32 = 3;

@@ -21,8 +21,9 @@ pub struct Submit {
 enum At {
     /// It was read; until then it may show in the box.
     Text { by: Duration },
-    /// Enter was read too, so often; then it may be pressed again. `shown`: it was seen in the box; `stays`: also since then.
-    Enter { presses: u32, again: Duration, shown: bool, stays: bool },
+    /// Enter was read too, so often; then it may be pressed again. `shown`: it was seen in the box; `stays`: also since then;
+    /// `gone`: since when it is not.
+    Enter { presses: u32, again: Duration, shown: bool, stays: bool, gone: Option<Duration> },
 }
 
 /// What one look at the screen has shown.
@@ -30,6 +31,8 @@ enum At {
 pub struct Seen {
     /// The text stands in the input box.
     pub in_box: bool,
+    /// The program shows that it takes input: an empty box, for most.
+    pub ready: bool,
     /// The program asks a person something.
     pub asks: bool,
 }
@@ -47,7 +50,7 @@ impl Submit {
     /// All but Enter was read, or, if `entered`, Enter too.
     pub fn new(now: Duration, entered: bool) -> Submit {
         let at = if entered {
-            At::Enter { presses: 1, again: now + limits::ENTER_BLIND, shown: false, stays: false }
+            At::Enter { presses: 1, again: now + limits::ENTER_BLIND, shown: false, stays: false, gone: None }
         } else {
             At::Text { by: now + limits::ENTER_BLIND }
         };
@@ -86,15 +89,20 @@ impl Submit {
             At::Text { by } if seen.in_box || now >= *by => Next::PressEnter,
             At::Text { .. } => Next::Wait,
             // What was never seen there cannot be seen to leave: a slow program may be about to draw it.
-            At::Enter { shown, again, .. } if !seen.in_box => {
-                if *shown || now >= *again {
+            At::Enter { shown: false, again, .. } if !seen.in_box => {
+                if now >= *again {
                     Next::Taken
                 } else {
                     Next::Wait
                 }
             }
-            At::Enter { presses, again, shown, stays } => {
-                (*shown, *stays) = (true, true);
+            // Programs erase the box to draw it anew, and may be stopped between the two.
+            At::Enter { gone, .. } if !seen.in_box => {
+                let since = *gone.get_or_insert(now);
+                if seen.ready || now >= since + limits::ENTER_GONE { Next::Taken } else { Next::Wait }
+            }
+            At::Enter { presses, again, shown, stays, gone } => {
+                (*shown, *stays, *gone) = (true, true, None);
                 if !seen.asks && now >= *again && *presses < limits::ENTER_PRESSES_MAX { Next::PressEnter } else { Next::Wait }
             }
         };
@@ -105,10 +113,12 @@ impl Submit {
                     At::Enter { presses, .. } => presses + 1,
                 };
                 let again = if seen.in_box { limits::ENTER_AGAIN * (1 << (presses - 1)) } else { limits::ENTER_BLIND };
-                self.at = At::Enter { presses, again: now + again, shown: seen.in_box, stays: false };
+                self.at = At::Enter { presses, again: now + again, shown: seen.in_box, stays: false, gone: None };
                 self.due = now + limits::PAUSE;
             }
-            Next::Wait => self.due = if seen.asks { Duration::MAX } else { self.limit() },
+            // Nothing is pressed before the question is answered, and that shows.
+            Next::Wait if seen.asks && !matches!(self.at, At::Enter { gone: Some(_), .. }) => self.due = Duration::MAX,
+            Next::Wait => self.due = self.limit(),
             Next::Taken => {}
         }
         next
@@ -118,6 +128,7 @@ impl Submit {
     fn limit(&self) -> Duration {
         match self.at {
             At::Text { by } => by,
+            At::Enter { gone: Some(since), .. } => since + limits::ENTER_GONE,
             At::Enter { presses, again, shown, .. } if presses < limits::ENTER_PRESSES_MAX || !shown => again,
             At::Enter { .. } => Duration::MAX,
         }
@@ -128,9 +139,9 @@ impl Submit {
 mod tests {
     use super::*;
 
-    const BOX: Seen = Seen { in_box: true, asks: false };
-    const GONE: Seen = Seen { in_box: false, asks: false };
-    const ASKS: Seen = Seen { in_box: false, asks: true };
+    const BOX: Seen = Seen { in_box: true, ready: false, asks: false };
+    const GONE: Seen = Seen { in_box: false, ready: true, asks: false };
+    const ASKS: Seen = Seen { in_box: false, ready: false, asks: true };
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -187,6 +198,25 @@ mod tests {
         let now = late.next_look().unwrap();
         assert_eq!(late.look(now, BOX), Next::PressEnter);
         assert_eq!(late.look(now + ms(50), GONE), Next::Taken);
+    }
+
+    #[test]
+    fn a_box_that_is_being_drawn_anew_is_not_an_empty_one() {
+        const ERASED: Seen = Seen { in_box: false, ready: false, asks: false };
+        let mut submit = Submit::new(ms(0), false);
+        assert_eq!(submit.look(ms(50), BOX), Next::PressEnter);
+        assert_eq!(submit.look(ms(100), ERASED), Next::Wait);
+        assert_eq!(submit.next_look(), Some(ms(100) + limits::ENTER_GONE));
+        let mut drawn = submit;
+        assert_eq!(drawn.look(ms(300), BOX), Next::Wait, "there it is again");
+        assert_eq!(drawn.look(ms(2000), BOX), Next::PressEnter);
+        // Or it is gone, and something else stands where the box was.
+        assert_eq!(submit.look(ms(100) + limits::ENTER_GONE, ERASED), Next::Taken);
+        // Also a question.
+        let mut asked = Submit::new(ms(0), false);
+        assert_eq!(asked.look(ms(50), BOX), Next::PressEnter);
+        assert_eq!(asked.look(ms(100), ASKS), Next::Wait);
+        assert_eq!(asked.look(asked.next_look().unwrap(), ASKS), Next::Taken);
     }
 
     #[test]

@@ -318,7 +318,8 @@ impl Host {
         let says = self.look_at_screen();
         // A file that cannot be read now: then what stands there may be ours or not, and nothing is pressed onto it.
         let text = message.and_then(|id| mail::read(&self.layout, &self.id, id, Standing::Typing).ok()).map(|(_, text)| clean(&text));
-        let seen = Seen { in_box: text.is_some_and(|text| says.holds(&text)), asks: says.waiting.is_some() };
+        let (ready, asks) = (says.ready == Some(true), says.waiting.is_some());
+        let seen = Seen { in_box: text.is_some_and(|text| says.holds(&text)), ready, asks };
         let Some(first) = self.deliveries.queue.front_mut() else { return Next::Wait };
         let next = first.enter.as_mut().map_or(Next::Wait, |enter| enter.look(now, seen));
         if next == Next::PressEnter && first.pieces.is_empty() {

@@ -67,7 +67,9 @@ impl Mailbox {
             let now = monotonic();
             self.printed = Some(now);
             if self.waiting {
-                self.look_at.get_or_insert(now + self.pause);
+                // What it prints may be that it takes pastes now.
+                let known = self.look_at.filter(|_| self.why != NO_PASTE);
+                self.look_at = known.or(Some(now + self.pause));
             }
         }
     }
@@ -380,6 +382,11 @@ impl Host {
             }
             self.mailbox.settled = true;
         }
+        // Some draw their input box before they are ready for a paste, and would take its first letters for keys.
+        let due = self.mailbox.started + limits::PASTE_WAIT;
+        if self.launch.unsent.is_some() && !self.recorder.modes().bracketed_paste && now < due {
+            return Some(Held { why: NO_PASTE.into(), look_at: Some(due) });
+        }
         if !self.mailbox.draft.is_empty() {
             return Some(held("a line is half typed in its terminal"));
         }
@@ -407,6 +414,7 @@ impl Host {
     }
 }
 
+const NO_PASTE: &str = "it takes no paste yet";
 const ASKS: &str = "it waits for a person";
 
 #[cfg(test)]
