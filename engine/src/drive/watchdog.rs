@@ -173,7 +173,7 @@ impl Watchdog {
     /// Waits for something to happen and deals with it. True once anybody has connected or anything was wanted.
     fn turn(&mut self, listener: &Listener) -> Result<bool> {
         let links: Vec<String> = self.links.iter().filter(|(_, l)| l.stream.is_some()).map(|(s, _)| s.clone()).collect();
-        let mut asked = vec![(listener.as_fd(), PollFlags::IN)];
+        let mut asked = vec![(listener.as_fd(), listener.interest())];
         asked.extend(links.iter().filter_map(|s| self.links[s].stream.as_ref()).map(interest));
         asked.extend(self.clients.iter().map(|c| interest(&c.stream)));
         asked.extend(self.upgrade.iter().filter_map(Upgrade::fd).map(|fd| (fd, PollFlags::IN)));
@@ -192,6 +192,7 @@ impl Watchdog {
                 self.tasks.next_deadline(),
                 self.tidy_deadline(),
                 self.teller.next_deadline(),
+                listener.next_deadline(),
             ]
             .into_iter()
             .flatten()

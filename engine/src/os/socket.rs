@@ -2,7 +2,7 @@
 //!
 //! A frame is `kind: u8, descriptors: u8, length: u32 little-endian`, then the payload. The shapes inside are `contract::control`'s.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -16,6 +16,7 @@ use rustix::net::{
     SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recvmsg, sendmsg, socket_with, sockopt,
 };
 
+use super::clock::monotonic;
 use super::fs::at;
 
 /// A larger payload is refused by the reader: nothing that is sent on purpose comes near it.
@@ -51,6 +52,8 @@ pub struct Listener {
     fd: OwnedFd,
     /// Given up for a moment where no other descriptor can be had: see [`Listener::turn_away`].
     spare: RefCell<Option<OwnedFd>>,
+    /// Nobody can even be turned away: until then it is not listened to.
+    deaf_until: Cell<Option<Duration>>,
 }
 
 impl Listener {
@@ -65,13 +68,13 @@ impl Listener {
         super::fs::set_mode(&unnamed, 0o600)?;
         listen(&fd, 1024)?;
         std::fs::rename(&unnamed, path).map_err(|e| at(path, e))?;
-        Ok(Listener { fd, spare: RefCell::new(spare()) })
+        Ok(Listener { fd, spare: RefCell::new(spare()), deaf_until: Cell::new(None) })
     }
 
     /// A listening socket that was handed over.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Listener> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Listener { fd, spare: RefCell::new(spare()) })
+        Ok(Listener { fd, spare: RefCell::new(spare()), deaf_until: Cell::new(None) })
     }
 
     /// The next connection of this same user; strangers are dropped. `None` when there is none for now.
@@ -86,9 +89,23 @@ impl Listener {
                 }
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
                 Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) if self.turn_away() => {}
-                Err(_) => return None,
+                Err(rustix::io::Errno::AGAIN) => return None,
+                Err(_) => {
+                    self.deaf_until.set(Some(monotonic() + DEAF));
+                    return None;
+                }
             }
         }
+    }
+
+    /// What to poll it for.
+    pub fn interest(&self) -> PollFlags {
+        if self.next_deadline().is_some() { PollFlags::empty() } else { PollFlags::IN }
+    }
+
+    /// When it is to be listened to again, where it is not for now.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.deaf_until.get().filter(|until| *until > monotonic())
     }
 
     /// Without a descriptor left, whoever comes is refused instead of left waiting: the poll would wake us for them again and again.
@@ -99,6 +116,9 @@ impl Listener {
         refused
     }
 }
+
+/// Who waits to be heard keeps the socket ready, so that without this pause nothing else would be done.
+const DEAF: Duration = Duration::from_millis(100);
 
 fn spare() -> Option<OwnedFd> {
     rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty()).ok()

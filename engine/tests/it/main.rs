@@ -10,6 +10,7 @@ mod ctrl_c;
 mod damage;
 mod endings;
 mod escape;
+mod exhausted;
 mod groups;
 mod held;
 mod input;

@@ -305,10 +305,13 @@ impl Host {
 
     /// Waits for something to happen, and deals with it.
     fn turn(&mut self, listener: &Listener, signals: &OwnedFd) -> Result<()> {
-        let deadline = self.next_deadline();
+        let deadline = self.next_deadline().into_iter().chain(listener.next_deadline()).min();
         let typing = if self.input.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        let mut asked =
-            vec![(listener.as_fd(), PollFlags::IN), (signals.as_fd(), PollFlags::IN), (self.pty.master.as_fd(), PollFlags::IN | typing)];
+        let mut asked = vec![
+            (listener.as_fd(), listener.interest()),
+            (signals.as_fd(), PollFlags::IN),
+            (self.pty.master.as_fd(), PollFlags::IN | typing),
+        ];
         if let Some(fd) = self.agent.as_ref().and_then(Agent::descriptor) {
             asked.push((fd, PollFlags::IN));
         }
