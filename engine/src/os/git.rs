@@ -112,6 +112,9 @@ impl<'a> Git<'a> {
         for line in said.lines().filter(|l| !l.trim().is_empty()).take(5) {
             error = error.because(line.trim());
         }
+        if said.contains("No space left on device") {
+            error = error.hint("make room there, then run this again");
+        }
         Err(error)
     }
 }

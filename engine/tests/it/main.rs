@@ -11,6 +11,7 @@ mod damage;
 mod endings;
 mod escape;
 mod exhausted;
+mod full;
 mod groups;
 mod held;
 mod input;

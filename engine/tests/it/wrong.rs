@@ -141,7 +141,6 @@ fn no_flag_is_taken_for_another() {
         (&["spawn", "--branch=-x"], "is no branch's name"),
         (&["spawn", "--branch", "HEAD"], "is no branch's name"),
         (&["spawn", "--name", "a b"], "is no name"),
-        (&["spawn", "--name", "mine"], "--name: "),
         (&["spawn", "--name", "int-1"], "is a session's id"),
         (&["spawn", "--name", "writer"], "is an agent's name"),
         (&["spawn", "--prompt", " "], "there is no text"),
@@ -178,6 +177,7 @@ fn no_flag_is_taken_for_another() {
     // Right words about something that is not so.
     for (args, words) in [
         (&["spawn", "--branch", "main"][..], "--no-worktree to work in the project's folder"),
+        (&["spawn", "--name", "mine"], "has the name mine already"),
         (&["done"], "not run inside a task"),
         (&["info", "--adopt", "nope"], "nothing that this checkout could have left"),
     ] {
