@@ -107,7 +107,10 @@ fn order(context: &Context, words: &[String], order: Order, done: &str, json: bo
 }
 
 fn refused(id: TaskId, why: &str) -> Error {
-    Error::failed(format!("task {id}: {why}")).hint(format!("agents task show {id}"))
+    // Most reasons name it themselves.
+    let whose = format!("task {id}");
+    let error = if why.starts_with(&whose) { Error::failed(why) } else { Error::failed(why).of(whose) };
+    error.hint(format!("agents task show {id}"))
 }
 
 #[cfg(test)]
