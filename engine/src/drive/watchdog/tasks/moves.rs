@@ -113,7 +113,7 @@ impl Watchdog {
         let to = order.task.to;
         if let Err(e) = &result {
             self.log("task-not-moved", &id.to_string(), &e.to_string());
-            self.tell_not_moved(id, &e.to_string());
+            self.tell_not_moved(id, &e.message);
         } else {
             let bad = |place: Option<Place>| usize::from(matches!(place, Some(Place::Finished(End::Failed | End::Timeout))));
             self.tasks.failed = (self.tasks.failed + bad(to)).saturating_sub(bad(Some(order.from)));
