@@ -149,7 +149,9 @@ impl From<std::io::Error> for Error {
     /// `os::fs` puts the path into its errors, so the text is complete.
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::ResourceBusy => Error::busy(error.to_string()).hint("run this again when it is free"),
+            _ if error.get_ref().is_some_and(|e| e.is::<crate::os::lock::Busy>()) => {
+                Error::busy(error.to_string()).hint("run this again when it is free")
+            }
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 Error::failed(error.to_string()).hint("make room there, then run this again")
             }

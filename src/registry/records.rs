@@ -127,7 +127,7 @@ fn claim_in(above: &Path, home: &Path) -> Result<PathBuf> {
         let now = Origin::of(home)?;
         warn_of_former(above, &folder, &now);
         now.write(&folder)?;
-        fs::sync_dir(above)?;
+        above.ancestors().take(2).try_for_each(fs::sync_dir)?;
     }
     Ok(folder)
 }

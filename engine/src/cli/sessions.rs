@@ -1,6 +1,7 @@
 //! What the commands that make, end and bring back sessions share: steps that can be undone, and finishing what was interrupted.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::out;
 use super::{ask, status, tmux, up};
@@ -27,10 +28,19 @@ pub(super) fn mind_moved(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// The command lock, waited for: who holds it has it for moments.
+/// `up`, `down` and `restart` hold the command lock until what they want has settled, which has a limit of its own.
+const SETTLED: Duration = Duration::from_secs(150);
+
+/// The command lock, waited for; who has it is said.
 pub(super) fn changing(layout: &Layout, command: &str) -> Result<Lock> {
     let path = layout.command_lock();
-    let mut lock = Lock::wait_moments(&path)?;
+    let mut lock = match Lock::try_take(&path)? {
+        Some(lock) => lock,
+        None => {
+            out::say(format!("waiting for {}, who is at work on this project's sessions", Lock::holder(&path)));
+            Lock::wait_at_most(&path, SETTLED)?
+        }
+    };
     lock.sign(&format!("`agents {command}` (pid {})", std::process::id()))?;
     Ok(lock)
 }

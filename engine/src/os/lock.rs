@@ -21,6 +21,18 @@ pub struct Lock {
     file: File,
 }
 
+/// Somebody else has a lock, and does not let go of it: who.
+#[derive(Debug)]
+pub struct Busy(String);
+
+impl std::fmt::Display for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Busy {}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -56,8 +68,13 @@ impl Lock {
         }
     }
 
-    /// [`Lock::wait`] for a lock that everybody holds for moments: who does not let go of it is named, in an error of kind `ResourceBusy`.
+    /// [`Lock::wait`] for a lock that everybody holds for moments: who does not let go of it is named, in a [`Busy`].
     pub fn wait_moments(path: &Path) -> io::Result<Lock> {
+        Lock::wait_at_most(path, MOMENTS)
+    }
+
+    /// [`Lock::wait`], but not longer than this; then an error that holds a [`Busy`].
+    pub fn wait_at_most(path: &Path, limit: Duration) -> io::Result<Lock> {
         if let Some(lock) = Lock::try_take(path)? {
             return Ok(lock);
         }
@@ -65,9 +82,9 @@ impl Lock {
         let waited_for = path.to_path_buf();
         // The kernel wakes whoever waits for a lock, and knows no limit to that.
         std::thread::Builder::new().spawn(move || drop(sender.send(Lock::wait(&waited_for))))?;
-        taken.recv_timeout(MOMENTS).unwrap_or_else(|_| {
+        taken.recv_timeout(limit).unwrap_or_else(|_| {
             let held = format!("{} is held by {}", path.display(), Lock::holder(path));
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, held))
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, Busy(held)))
         })
     }
 

@@ -316,7 +316,7 @@ impl Host {
         }
         let message = first.message;
         let says = self.look_at_screen();
-        // A file that cannot be read now: then what stands there may be ours or not, and nothing is pressed onto it.
+        // Of a file that cannot be read now nobody knows whether its text stands there: it is taken for one that does not.
         let text = message.and_then(|id| mail::read(&self.layout, &self.id, id, Standing::Typing).ok()).map(|(_, text)| clean(&text));
         let (ready, asks) = (says.ready == Some(true), says.waiting.is_some());
         let seen = Seen { in_box: text.is_some_and(|text| says.holds(&text)), ready, asks };

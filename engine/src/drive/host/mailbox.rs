@@ -67,9 +67,10 @@ impl Mailbox {
             let now = monotonic();
             self.printed = Some(now);
             if self.waiting {
-                // What it prints may be that it takes pastes now.
-                let known = self.look_at.filter(|_| self.why != NO_PASTE);
-                self.look_at = known.or(Some(now + self.pause));
+                // What it prints may be that it takes pastes now. Who prints without end is looked at all the same.
+                let soon = now + self.pause;
+                let known = self.look_at.map(|at| if self.why == NO_PASTE { at.min(soon) } else { at });
+                self.look_at = known.or(Some(soon));
             }
         }
     }

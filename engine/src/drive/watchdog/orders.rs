@@ -74,11 +74,12 @@ impl Watchdog {
         }
     }
 
-    /// What was ordered of this task could not be written down. It is tried again; whoever waits is told now.
-    pub(super) fn tell_not_moved(&mut self, id: TaskId, why: &str) {
+    /// What was ordered of this task could not be written down; whoever waits is told now.
+    pub(super) fn tell_not_moved(&mut self, id: TaskId, why: &str, again: bool) {
+        let next = if again { "it is tried again every few seconds" } else { "order it again" };
         let awaited = self.clients.iter_mut().filter_map(|client| client.awaited.as_mut());
         for answer in awaited.flat_map(|awaited| &mut awaited.answers).filter(|a| a.task == id && a.refused.is_none()) {
-            answer.refused = Some(format!("{why}; it is tried again every few seconds"));
+            answer.refused = Some(format!("{why}; {next}"));
         }
         self.changed = true;
     }

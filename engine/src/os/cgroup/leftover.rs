@@ -79,7 +79,8 @@ mod tests {
         for fd in lives.entry().procs {
             rustix::io::write(fd, child.id().to_string().as_bytes()).unwrap();
         }
-        assert!(remove_leftovers() >= 1);
+        // Whoever else comes up at this moment may be the one who removes it.
+        remove_leftovers();
         assert_eq!([&unsigned, &kept, &left, &lives].map(Group::stands), [true, true, false, true]);
         lives.kill();
         child.wait().unwrap();

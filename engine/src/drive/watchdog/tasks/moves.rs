@@ -11,7 +11,7 @@ use super::find::before;
 use super::{Watched, step_of};
 use crate::contract::task::{Attempt, End, Outcome, Place, Task, TaskId};
 use crate::core::schedule::{self as core, Event, Move, To};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::os::clock::{monotonic, now};
 use crate::store::tasks;
 
@@ -111,9 +111,14 @@ impl Watchdog {
     pub(super) fn moved(&mut self, Moved { order, result }: Moved) {
         let id = order.task.task;
         let to = order.task.to;
+        let returned = self.tasks.returning.remove(&id);
+        if self.tasks.returning.is_empty() {
+            self.tasks.archive_lock = None;
+        }
+        let ours = self.tasks.schedule.knows(id.0) && !returned;
         if let Err(e) = &result {
             self.log("task-not-moved", &id.to_string(), &e.to_string());
-            self.tell_not_moved(id, &e.message);
+            self.tell_not_moved(id, &e.message, ours);
         } else {
             let bad = |place: Option<Place>| usize::from(matches!(place, Some(Place::Finished(End::Failed | End::Timeout))));
             self.tasks.failed = (self.tasks.failed + bad(to)).saturating_sub(bad(Some(order.from)));
@@ -122,9 +127,7 @@ impl Watchdog {
             let word = to.map_or("pending", Place::word);
             self.log(&format!("task-{word}"), &id.to_string(), &order.task.reason);
         }
-        let returned = self.tasks.returning.remove(&id);
-        let known = self.tasks.schedule.knows(id.0);
-        if known && !returned {
+        if ours {
             self.tasks.events.push_back(Event::Moved { id: id.0, done: result.is_ok() });
             self.forget_task_session(id);
         } else if result.is_ok() {
@@ -141,9 +144,18 @@ impl Watchdog {
         self.changed = true;
     }
 
-    /// A finished one is to be tried again.
+    /// A finished one is to be tried again. Until it is back nobody puts tasks away.
     pub(in crate::drive::watchdog) fn bring_back(&mut self, end: End, id: TaskId) -> Result<()> {
-        let mut task = tasks::read_at(&self.layout, Place::Finished(end), id)?;
+        if self.tasks.archive_lock.is_none() {
+            let lock = tasks::archive::try_lock(&self.layout)?;
+            self.tasks.archive_lock =
+                Some(lock.ok_or_else(|| Error::busy("ended tasks are being put away").hint("run this again in a moment"))?);
+        }
+        let read = tasks::read_at(&self.layout, Place::Finished(end), id);
+        if read.is_err() && self.tasks.returning.is_empty() {
+            self.tasks.archive_lock = None;
+        }
+        let mut task = read?;
         (task.to, task.forgiven, task.not_before) = (Some(Place::Pending), task.attempts.len(), None);
         task.reason.clear();
         self.tasks.returning.insert(id);
