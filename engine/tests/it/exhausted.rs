@@ -104,17 +104,22 @@ fn daemons_without_a_descriptor_to_spare_live_and_heal_when_there_is_one() {
     let project = TestProject::new(PATIENT);
     project.run(&["up"]).ok();
     let (watchdog, host) = (watchdog(&project), project.host("int-1"));
-    let limit = |pid: i32, most: &str| {
+    let (lead, tester, other) = (project.pid("lead"), project.pid("tester"), project.host("int-2"));
+    let limit = |pid: i32, most: u32| {
         assert!(Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--nofile={most}:")]).status().unwrap().success());
     };
+    let free = |pid: i32| (0..).find(|fd| !Path::new(&format!("/proc/{pid}/fd/{fd}")).is_symlink()).unwrap();
     for pid in [watchdog, host] {
-        let open =
-            std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|e| e.unwrap().file_name().to_str().unwrap().parse::<u32>().unwrap());
-        limit(pid, &(open.max().unwrap() + 1).to_string());
+        // The lock's number is a high one, with free ones below; and who asked last may not have been hung up on yet.
+        until("none is free", || {
+            let most = free(pid);
+            limit(pid, most);
+            std::thread::sleep(Duration::from_millis(200));
+            free(pid) == most
+        });
     }
-    let (lead, tester) = (project.pid("lead"), project.pid("tester"));
     kill(lead);
-    kill(project.host("int-2"));
+    kill(other);
     let ticks = |pid: i32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let fields: Vec<u64> = stat.rsplit(") ").next().unwrap().split(' ').skip(11).take(2).map(|f| f.parse().unwrap()).collect();
@@ -125,9 +130,10 @@ fn daemons_without_a_descriptor_to_spare_live_and_heal_when_there_is_one() {
     let spent = ticks(watchdog) + ticks(host) - before;
     assert!(spent < 60, "{spent} ticks of the processor in two seconds");
     assert!(is_alive(tester), "an agent died of it");
+    assert_eq!(project.find_host("int-2"), None, "there was one to spare");
     for pid in [watchdog, host] {
         assert!(is_alive(pid), "a daemon died of it");
-        limit(pid, "1024");
+        limit(pid, 1024);
     }
     project.until("both are up", |s| {
         let up = |agent| of(s, agent)["state"] == "up";
