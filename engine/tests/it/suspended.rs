@@ -77,11 +77,11 @@ fn data(queue: &Queue) -> PathBuf {
 #[test]
 fn a_usage_limit_is_waited_for_and_costs_no_attempt() {
     let queue = queue("");
-    let at = limit(&queue.project, 4);
+    let at = limit(&queue.project, 15);
     queue.add(1, "work", json!({"agent": "meter", "retries": 0}));
     is_suspended(&queue, &at);
     // It says so again: still no attempt.
-    let later = limit(&queue.project, 9);
+    let later = limit(&queue.project, 30);
     queue.project.until("it was started at its time", |_| starts(&queue.project).len() == 2);
     ran_at(&queue, 1, &at);
     queue.project.until("it is suspended again", |_| outcomes(&queue.record(1, "pending")) == ["limited", "limited"]);
@@ -130,7 +130,7 @@ fn who_is_suspended_holds_up_nobody_and_can_be_called_back() {
 #[test]
 fn a_limit_outlives_the_watchdog_and_a_boot() {
     let queue = queue("[agent.sh]\nbackend = \"shell\"\ncommand = [\"cat\"]\n");
-    let at = limit(&queue.project, 6);
+    let at = limit(&queue.project, 20);
     queue.add(1, "work", json!({"agent": "meter", "retries": 0}));
     is_suspended(&queue, &at);
     let watchdog = |s: &Value| s["watchdog"]["pid"].as_i64().map(|pid| pid as i32);
