@@ -73,7 +73,6 @@ fn who_holds_a_lock_is_named() {
     // Those that are waited for take their time; all at once, it passes once.
     std::thread::scope(|s| {
         s.spawn(|| refused(|p| runtime(p).join("command.lock"), &[&["down"], &["up"], &["restart"]]));
-        s.spawn(|| refused(|p| runtime(p).join("command.lock"), &[&["spawn", "--no-worktree"]]));
         s.spawn(|| refused(|p| runtime(p).join("int-2.op"), &[&["kill", "int-2"]]));
         s.spawn(|| refused(|p| p.folder.join(".git/agents-worktrees.lock"), &[&["spawn"]]));
         s.spawn(|| refused(|p| p.data().join("tasks/lock"), &[&["task", "add", "x"]]));
