@@ -145,13 +145,23 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Somebody else has a lock, and does not let go of it: who. What an [`std::io::Error`] of kind `ResourceBusy` then holds, as others are of that kind too.
+#[derive(Debug)]
+pub struct Busy(pub String);
+
+impl std::fmt::Display for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Busy {}
+
 impl From<std::io::Error> for Error {
     /// `os::fs` puts the path into its errors, so the text is complete.
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
-            _ if error.get_ref().is_some_and(|e| e.is::<crate::os::lock::Busy>()) => {
-                Error::busy(error.to_string()).hint("run this again when it is free")
-            }
+            _ if error.get_ref().is_some_and(|e| e.is::<Busy>()) => Error::busy(error.to_string()).hint("run this again when it is free"),
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 Error::failed(error.to_string()).hint("make room there, then run this again")
             }

@@ -4,6 +4,7 @@ use super::place::Place;
 use super::tmux::{self, Seen};
 use super::{Context, look, out, task};
 use crate::contract::status::State;
+use crate::contract::task::TaskId;
 use crate::error::{Error, Result};
 use crate::term::client::{self, DetachKey, Detached};
 
@@ -42,6 +43,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     match client::attach(&place.layout.host_socket(&session), &session, args.detach_key, args.read_only)? {
         Detached::ByKey => {
             out::say(format!("detached from {session}, which goes on"));
+            Ok(())
+        }
+        // A task's session goes with its attempt: that is no failure.
+        Detached::Ended { .. } if session.parse::<TaskId>().is_ok() => {
+            out::say(format!("this attempt of {session} is over; agents task show {session} tells how it went"));
             Ok(())
         }
         Detached::Ended { reason } => Err(Error::failed(format!("{session}: {reason}")).hint(format!("agents why {session}"))),

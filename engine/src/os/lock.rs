@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 
 use super::fs::{NOFOLLOW, at, read_made_up};
+use crate::error::Busy;
 
 /// Who keeps a lock for longer that is taken for moments only is stopped, stuck, or no program of ours. On a busy machine moments may last.
 const MOMENTS: Duration = Duration::from_secs(20);
@@ -20,18 +21,6 @@ const MOMENTS: Duration = Duration::from_secs(20);
 pub struct Lock {
     file: File,
 }
-
-/// Somebody else has a lock, and does not let go of it: who.
-#[derive(Debug)]
-pub struct Busy(String);
-
-impl std::fmt::Display for Busy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Busy {}
 
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()

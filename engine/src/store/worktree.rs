@@ -204,7 +204,9 @@ impl Repository {
             return Ok(Work { stays, ..Work::default() });
         };
         let index = scratch.to_string_lossy().into_owned();
+        // Whoever left these has ended: it held the session's lock.
         fs::remove_file(scratch)?;
+        fs::remove_file(&scratch.with_extension("index.lock"))?;
         if fs::is_file(&own.join("index")) {
             fs::copy(&own.join("index"), scratch)?;
         }

@@ -1,6 +1,6 @@
 //! Commands that make, end and restore sessions, killed, or asked to end, at every kind of system call: the next command finishes or takes back what they had begun.
 //!
-//! `SWEEP=all` tries every call instead of a sample.
+//! `SWEEP=all` tries every call, and every way to end, instead of a sample of kills.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ pub fn sweep(project: &TestProject, args: &[&str], check: &mut dyn FnMut(&str)) 
     while next.iter().any(Option::is_some) && (all || start.elapsed() < TIME) {
         for slot in &mut next {
             let Some((calls, n)) = *slot else { continue };
-            let signal = ENDS[kills % ENDS.len()];
+            let signal = if all { ENDS[kills % ENDS.len()] } else { "KILL" };
             let was_killed = killed(project, calls, n, signal, args);
             check(&format!("{args:?} given {signal} at {calls} number {n}"));
             kills += usize::from(was_killed);

@@ -9,7 +9,7 @@ use agents::os::clock::monotonic;
 use agents::os::socket::Stream;
 use serde_json::{Value, json};
 
-use crate::project::{TestProject, is_alive, kill, said};
+use crate::project::{TestProject, is_alive, kill, said, said_with_input};
 use crate::steps::Strace;
 
 /// One agent that plays tasks as shell scripts, one that ends up in a program of its own, both with nothing else to do.
@@ -179,6 +179,18 @@ fn the_timeout_is_the_watchdogs_and_takes_the_whole_tree() {
     assert!(record["reason"].as_str().unwrap().contains("300ms"), "{record:#}");
     assert!(queue.tasks.join("finished/timeout/t1/.timeout").exists());
     assert!(!is_alive(queue.file("child").trim().parse().unwrap()));
+}
+
+#[test]
+fn who_is_attached_is_told_of_its_end() {
+    let queue = Queue::new(QUEUE);
+    queue.add(1, "echo up > ready; sleep 2", json!({}));
+    queue.file("ready");
+    // `script` gives it a terminal.
+    let attach = format!("{} attach t1", env!("CARGO_BIN_EXE_agents"));
+    let said = said_with_input(queue.project.command_of(Path::new("script"), &["-qec", &attach, "/dev/null"]), "");
+    assert!(said.code == 0 && said.stdout.contains("this attempt of t1 is over"), "{said:?}");
+    assert!(queue.project.run(&["task", "show", "t1"]).ok().stdout.starts_with("t1  done"));
 }
 
 #[test]

@@ -23,7 +23,6 @@ use crate::core::watch::Host;
 use crate::error::Result;
 use crate::os::clock::{boot_id, monotonic, now};
 use crate::os::fs;
-use crate::os::lock::Lock;
 use crate::os::watch::{Change, Watch};
 use crate::store::project::Project;
 use crate::store::tasks::{self, launch, sentinel};
@@ -51,8 +50,6 @@ pub(super) struct Tasks {
     failed: usize,
     /// On their way back from the finished ones.
     returning: BTreeSet<TaskId>,
-    /// Held while there are any.
-    archive_lock: Option<Lock>,
     /// Why an attempt could not even begin.
     impossible: BTreeMap<TaskId, String>,
     /// How long an attempt may take, for words.
@@ -74,7 +71,6 @@ impl Tasks {
             seen: None,
             failed: 0,
             returning: BTreeSet::new(),
-            archive_lock: None,
             impossible: BTreeMap::new(),
             timeouts: BTreeMap::new(),
             tidy: tidy::Tidy::default(),

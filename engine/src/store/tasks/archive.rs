@@ -62,11 +62,6 @@ pub(crate) fn lock(layout: &Layout) -> Result<Lock> {
     Ok(Lock::wait_moments(&layout.tasks().join("archive.lock"))?)
 }
 
-/// The same, for who cannot wait.
-pub(crate) fn try_lock(layout: &Layout) -> Result<Option<Lock>> {
-    Ok(Lock::try_take(&layout.tasks().join("archive.lock"))?)
-}
-
 /// When a task ended.
 pub(crate) fn ended_at(task: &Task) -> Timestamp {
     task.attempts.last().and_then(|a| a.ended_at).unwrap_or(task.created_at)

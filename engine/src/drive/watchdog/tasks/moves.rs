@@ -11,7 +11,7 @@ use super::find::before;
 use super::{Watched, step_of};
 use crate::contract::task::{Attempt, End, Outcome, Place, Task, TaskId};
 use crate::core::schedule::{self as core, Event, Move, To};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::os::clock::{monotonic, now};
 use crate::store::tasks;
 
@@ -112,9 +112,6 @@ impl Watchdog {
         let id = order.task.task;
         let to = order.task.to;
         let returned = self.tasks.returning.remove(&id);
-        if self.tasks.returning.is_empty() {
-            self.tasks.archive_lock = None;
-        }
         let ours = self.tasks.schedule.knows(id.0) && !returned;
         if let Err(e) = &result {
             self.log("task-not-moved", &id.to_string(), &e.to_string());
@@ -144,18 +141,9 @@ impl Watchdog {
         self.changed = true;
     }
 
-    /// A finished one is to be tried again. Until it is back nobody puts tasks away.
+    /// A finished one is to be tried again.
     pub(in crate::drive::watchdog) fn bring_back(&mut self, end: End, id: TaskId) -> Result<()> {
-        if self.tasks.archive_lock.is_none() {
-            let lock = tasks::archive::try_lock(&self.layout)?;
-            self.tasks.archive_lock =
-                Some(lock.ok_or_else(|| Error::busy("ended tasks are being put away").hint("run this again in a moment"))?);
-        }
-        let read = tasks::read_at(&self.layout, Place::Finished(end), id);
-        if read.is_err() && self.tasks.returning.is_empty() {
-            self.tasks.archive_lock = None;
-        }
-        let mut task = read?;
+        let mut task = tasks::read_at(&self.layout, Place::Finished(end), id)?;
         (task.to, task.forgiven, task.not_before) = (Some(Place::Pending), task.attempts.len(), None);
         task.reason.clear();
         self.tasks.returning.insert(id);
