@@ -52,7 +52,6 @@ fn said(ran: &Ran, code: i32, words: &str) {
 const NEXT: &str = "the next fleet command that changes something finishes or undoes it";
 
 #[test]
-#[ignore = "fails since locks name their holders: to be looked into"]
 fn create_and_update_end_with_their_git_and_its_hooks() {
     let home = TestHome::new();
     home.sh_harness("sh", true);

@@ -79,7 +79,7 @@ fn what_cannot_be_queued_is_said_for_each_project() {
     error: project web: there is no task t9
     hint: fleet task list web --ended
     error: project api: there is no task "x"
-    hint: an id looks like t12; names are those of tasks that have not ended: fleet task list api
+    hint: an id looks like t12; the names that are known: fleet task list api --ended
     "#);
     assert_snapshot!(home.fleet(&["tasks", "--watch"]).fails(2), @r"
     error: --watch draws on a terminal; standard output is none
