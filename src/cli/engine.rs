@@ -158,11 +158,7 @@ fn build(registry: &Registry, reference: &str, harness: Option<&str>) -> Result<
 
 /// Work trees of one mirror come and go: one build at a time.
 fn one_builder(path: &Path) -> Result<Lock> {
-    if let Some(lock) = Lock::try_take(path)? {
-        return Ok(lock);
-    }
-    out::say(format!("waiting: another `fleet engine build` is at work: {}", Lock::holder(path)));
-    Ok(Lock::wait(path)?)
+    agents::cli::wait_for(path, None, |holder| format!("waiting: another `fleet engine build` is at work: {holder}"))
 }
 
 /// The last lines of what was said, and where all of it stands.

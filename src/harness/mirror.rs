@@ -92,13 +92,10 @@ impl Mirror {
     }
 
     fn lock(&self) -> Result<Lock> {
-        let path = self.path.join("fleet.lock");
-        if let Some(lock) = Lock::try_take(&path)? {
-            return Ok(lock);
-        }
-        // It may fetch, and how long that takes is up to the network.
-        agents::cli::out::say(format!("waiting for {}, who works on {}", Lock::holder(&path), os::env::shorten(&self.path)));
-        Ok(Lock::wait(&path)?)
+        // Who has it may fetch, and how long that takes is up to the network.
+        agents::cli::wait_for(&self.path.join("fleet.lock"), None, |holder| {
+            format!("waiting for {holder}, who works on {}", os::env::shorten(&self.path))
+        })
     }
 
     /// The tag is written last, so where it says the right commit everything is there.

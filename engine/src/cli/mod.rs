@@ -40,8 +40,9 @@ mod up;
 mod upgrade;
 mod why;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -50,6 +51,7 @@ pub use crate::backend::NAMES as BACKENDS;
 pub use crate::document;
 pub use crate::error::{Error, Kind, Place, Result};
 use crate::os::env;
+use crate::os::lock::Lock;
 
 /// Keeps a project's coding agents alive in terminals of their own.
 #[derive(Parser)]
@@ -140,6 +142,15 @@ pub(crate) fn main() -> ExitCode {
     };
     interrupt::end();
     end(result)
+}
+
+/// Takes a lock. Where somebody has it, that is said, by `words` of who it is, and waited for: as long as it takes, or at most so long.
+pub fn wait_for(path: &Path, limit: Option<Duration>, words: impl FnOnce(String) -> String) -> Result<Lock> {
+    if let Some(lock) = Lock::try_take(path)? {
+        return Ok(lock);
+    }
+    out::say(words(Lock::holder(path)));
+    Ok(limit.map_or_else(|| Lock::wait(path), |limit| Lock::wait_at_most(path, limit))?)
 }
 
 /// How a program ends: what went wrong is said, be it only that its output is lost.

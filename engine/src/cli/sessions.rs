@@ -33,14 +33,8 @@ const SETTLED: Duration = Duration::from_secs(150);
 
 /// The command lock, waited for; who has it is said.
 pub(super) fn changing(layout: &Layout, command: &str) -> Result<Lock> {
-    let path = layout.command_lock();
-    let mut lock = match Lock::try_take(&path)? {
-        Some(lock) => lock,
-        None => {
-            out::say(format!("waiting for {}, who is at work on this project's sessions", Lock::holder(&path)));
-            Lock::wait_at_most(&path, SETTLED)?
-        }
-    };
+    let words = |holder| format!("waiting for {holder}, who is at work on this project's sessions");
+    let mut lock = super::wait_for(&layout.command_lock(), Some(SETTLED), words)?;
     lock.sign(&format!("`agents {command}` (pid {})", std::process::id()))?;
     Ok(lock)
 }
