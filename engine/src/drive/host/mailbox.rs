@@ -118,8 +118,12 @@ impl Host {
             self.look_into_mailbox(now);
             self.deliver(now);
         }
+        self.clients.answer(client, &self.mail_news());
+    }
+
+    fn mail_news(&self) -> FromHost {
         let soon = self.mailbox.look_at.is_some() || self.deliveries.is_typing();
-        self.clients.answer(client, &FromHost::Mail { why: self.mailbox.why.clone(), soon });
+        FromHost::Mail { why: self.mailbox.why.clone(), soon }
     }
 
     /// Presses the key that ends what the program does, unless that would answer a question.
@@ -231,7 +235,7 @@ impl Host {
                 self.mailbox.unwritten = None;
                 self.mailbox.look_at = Some(now);
                 let _ = fs::remove_file(&self.layout.typing(&self.id));
-                let news = FromHost::Mail { why: self.mailbox.why.clone(), soon: true };
+                let news = self.mail_news();
                 self.mailbox.announced.iter().for_each(|client| self.clients.answer(*client, &news));
             }
             Err(e) => {
