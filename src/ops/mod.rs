@@ -38,9 +38,10 @@ impl Home {
         agents::cli::interrupt::watch();
         let lock = registry::lock(registry)?;
         let registry = Registry::load(&registry.path)?;
-        let journal = Journal::of(&follow(&registry.home)?);
+        let records = follow(&registry.home)?;
+        let journal = Journal::of(&records);
         let mut home = Home { registry, lock, journal };
-        home.sweep()?;
+        home.sweep(&records)?;
         home.recover()?;
         Ok(home)
     }
@@ -73,16 +74,10 @@ impl Home {
     }
 
     /// Removes what a killed command was writing beside a file of record: only the lock's holder writes there.
-    fn sweep(&self) -> Result<()> {
-        let beside = |folder: &Path, prefix: &str| -> Result<()> {
-            for name in os::fs::list(folder)?.iter().filter(|n| n.starts_with(prefix) && n.ends_with(".tmp")) {
-                os::fs::remove_file(&folder.join(name))?;
-            }
-            Ok(())
-        };
-        beside(&self.registry.home, &format!(".{}.", registry::FILE))?;
-        records::sweep(&records::claim(&self.registry.home)?)?;
-        beside(self.journal.folder(), ".")
+    fn sweep(&self, records: &Path) -> Result<()> {
+        os::fs::remove_half_written(&self.registry.home, &format!(".{}.", registry::FILE))?;
+        records::sweep(records)?;
+        Ok(os::fs::remove_half_written(self.journal.folder(), ".")?)
     }
 
     fn recover(&mut self) -> Result<()> {

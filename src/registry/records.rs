@@ -89,10 +89,7 @@ pub fn lock(folder: &Path) -> Result<Lock> {
 /// Removes what a killed command was writing there.
 pub fn sweep(folder: &Path) -> Result<()> {
     let _lock = lock(folder)?;
-    for name in fs::list(folder)?.iter().filter(|n| n.starts_with('.') && n.ends_with(".tmp")) {
-        fs::remove_file(&folder.join(name))?;
-    }
-    Ok(())
+    Ok(fs::remove_half_written(folder, ".")?)
 }
 
 fn above() -> PathBuf {
