@@ -6,6 +6,8 @@ mod build;
 mod completions;
 mod create;
 mod drive;
+#[path = "../../engine/tests/it/foreign_lock.rs"]
+mod foreign_lock;
 mod frozen;
 mod home;
 mod interrupt;

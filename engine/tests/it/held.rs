@@ -1,46 +1,12 @@
 //! Each lock of a project, held by somebody else: who holds it is named, the status says to try again, nothing is changed.
 
-use std::os::unix::fs::MetadataExt;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
+use crate::foreign_lock::Held;
 use crate::project::TestProject;
 use crate::sessions::{ONE, git, project, rows};
-
-struct Held {
-    child: Child,
-    /// Whether the kernel tells who holds it: on some filesystems its list numbers the disk otherwise than the file does.
-    listed: bool,
-}
-
-impl Held {
-    fn of(path: &std::path::Path) -> Held {
-        let mut flock = Command::new("flock");
-        let mut child = flock.arg(path).args(["sh", "-c", "echo held; exec sleep 1000"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = [0; 5];
-        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
-        let file = std::fs::metadata(path).unwrap();
-        let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
-        let entry = format!(" {} {major:02x}:{minor:02x}:{} ", child.id(), file.ino());
-        let listed = std::fs::read_to_string("/proc/locks").unwrap_or_default().contains(&entry);
-        if !listed {
-            println!("skipped: who is named, as the kernel's list of locks does not show {} under its own number", path.display());
-        }
-        Held { child, listed }
-    }
-    /// Whether this text names the holder, where that can be known.
-    fn is_in(&self, text: &str) -> bool {
-        !self.listed || (text.contains(&format!("(process {})", self.child.id())) && text.contains("`flock "))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let _ = Command::new("pkill").args(["-P", &self.child.id().to_string()]).status();
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A project, one of its locks, and the commands that need it.
 fn refused(lock: impl Fn(&TestProject) -> PathBuf, commands: &[&[&str]]) {
@@ -82,4 +48,21 @@ fn who_holds_a_lock_is_named() {
         };
         s.spawn(move || refused(mailbox, &[&["send", "writer", "x"]]));
     });
+}
+
+/// `up` and `down` may have it for as long as agents take to start and end.
+#[test]
+fn a_session_is_made_once_those_who_start_others_are_done() {
+    let project = project(ONE);
+    project.run(&["up"]).ok();
+    let held = Held::of(&runtime(&project).join("command.lock"));
+    let mut spawn = project.command(&["spawn", "--no-worktree"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(spawn.stderr.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("waiting for ") && held.is_in(&line), "{line}");
+    assert_eq!(rows(&project, &[]).len(), 1, "made while the lock was held");
+    drop(held);
+    assert!(spawn.wait().unwrap().success());
+    assert_eq!(rows(&project, &[]).len(), 2);
 }

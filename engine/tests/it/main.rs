@@ -11,6 +11,7 @@ mod damage;
 mod endings;
 mod escape;
 mod exhausted;
+mod foreign_lock;
 mod full;
 mod groups;
 mod held;
