@@ -57,12 +57,12 @@ impl Lock {
         }
     }
 
-    /// [`Lock::wait`] for a lock that everybody holds for moments: who does not let go of it is named, in a [`Busy`].
+    /// [`Lock::wait`] for a lock that everybody holds for moments: who does not let go of it is named, in an error of the kind `ResourceBusy`.
     pub fn wait_moments(path: &Path) -> io::Result<Lock> {
         Lock::wait_at_most(path, MOMENTS)
     }
 
-    /// [`Lock::wait`], but not longer than this; then an error that holds a [`Busy`].
+    /// [`Lock::wait`], but not longer than this; then an error of the kind `ResourceBusy`.
     pub fn wait_at_most(path: &Path, limit: Duration) -> io::Result<Lock> {
         if let Some(lock) = Lock::try_take(path)? {
             return Ok(lock);
