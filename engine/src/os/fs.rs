@@ -1,10 +1,14 @@
-//! Files. One function writes a file of record, and every error names its path.
+//! Files. One function writes a file of record ([`write_atomic`]), and every error names its path.
+
+mod durable;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use durable::{append_durable, sync_dir, sync_file, sync_filesystem, write_atomic, write_batch, write_batch_from};
 
 /// Puts the path into an error, keeping its kind.
 pub fn at(path: &Path, error: io::Error) -> io::Error {
@@ -20,63 +24,6 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Replaces a file of record: written beside, synced, renamed over it, folder synced. After an error the old file is whole.
-/// A symlink at `path` is replaced, not followed. `mode` is that of the new file, for example `0o600`.
-pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    write_batch(&[(path.to_path_buf(), bytes.to_vec())], mode)
-}
-
-/// [`write_atomic`] for many files at about the price of one: each is old or new, and when this returns all are new and durable.
-pub fn write_batch(files: &[(PathBuf, Vec<u8>)], mode: u32) -> io::Result<()> {
-    write_batch_from(None, files, mode)
-}
-
-/// [`write_batch`], the files written in the folder `aside` of the same filesystem first: who watches their own folder sees only whole ones.
-pub fn write_batch_from(aside: Option<&Path>, files: &[(PathBuf, Vec<u8>)], mode: u32) -> io::Result<()> {
-    let mut written: Vec<(PathBuf, &Path)> = vec![];
-    let result = (|| {
-        let mut last = None;
-        for (path, bytes) in files {
-            let temporary = beside(path);
-            let temporary = aside.map_or(temporary.clone(), |a| a.join(temporary.file_name().unwrap_or_default()));
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(|e| at(path, e))?;
-            written.push((temporary, path));
-            file.write_all(bytes).map_err(|e| at(path, e))?;
-            file.set_permissions(fs::Permissions::from_mode(mode)).map_err(|e| at(path, e))?;
-            if files.len() <= SYNC_ONE_BY_ONE_MAX {
-                file.sync_all().map_err(|e| at(path, e))?;
-            }
-            last = Some(file);
-        }
-        if files.len() > SYNC_ONE_BY_ONE_MAX
-            && let Some(file) = last
-        {
-            rustix::fs::syncfs(&file)?;
-        }
-        for (temporary, path) in &written {
-            fs::rename(temporary, path).map_err(|e| at(path, e))?;
-        }
-        if files.len() > SYNC_ONE_BY_ONE_MAX {
-            if let Some((path, _)) = files.first() {
-                rustix::fs::syncfs(File::open(parent(path))?)?;
-            }
-            return Ok(());
-        }
-        let mut folders: Vec<&Path> = files.iter().map(|(p, _)| parent(p)).collect();
-        folders.dedup();
-        folders.into_iter().try_for_each(sync_dir)
-    })();
-    if result.is_err() {
-        for (temporary, _) in &written {
-            let _ = fs::remove_file(temporary);
-        }
-    }
-    result
-}
-
-/// Up to this many files are synced one by one; for more, one sync of the filesystem is cheaper (measured: about 1 ms each on ext4).
-const SYNC_ONE_BY_ONE_MAX: usize = 4;
-
 /// Removes what killed writers have left beside their files, where the name begins so. Only for whoever keeps others from writing there.
 pub fn remove_half_written(folder: &Path, prefix: &str) -> io::Result<()> {
     for name in list(folder)?.iter().filter(|n| n.starts_with(prefix) && n.ends_with(".tmp")) {
@@ -90,11 +37,6 @@ fn parent(path: &Path) -> &Path {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     }
-}
-
-/// Makes what happened to names in a folder durable.
-pub fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path).and_then(|d| d.sync_all()).map_err(|e| at(path, e))
 }
 
 /// Replaces a file as a whole, so that no reader sees half of it, but syncs nothing: for what a boot makes worthless.
@@ -379,11 +321,6 @@ pub fn rename_if_there(from: &Path, to: &Path) -> io::Result<bool> {
     }
 }
 
-/// Makes a file's bytes durable.
-pub fn sync_file(path: &Path) -> io::Result<()> {
-    File::open(path).and_then(|f| f.sync_all()).map_err(|e| at(path, e))
-}
-
 /// Removes a file; an absent one is fine.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -447,18 +384,6 @@ pub fn birth(path: &Path) -> Option<String> {
 /// A symlink at `path` that says `target`.
 pub fn symlink(target: &str, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, path).map_err(|e| at(path, e))
-}
-
-/// Makes everything written so far to the filesystem that holds `path` durable: for many files cheaper than each alone.
-pub fn sync_filesystem(path: &Path) -> io::Result<()> {
-    let folder = File::open(path).map_err(|e| at(path, e))?;
-    rustix::fs::syncfs(&folder).map_err(|e| at(path, e.into()))
-}
-
-/// Appends in one write and makes it durable. The file must exist.
-pub fn append_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().append(true).open(path).map_err(|e| at(path, e))?;
-    file.write_all(bytes).and_then(|()| file.sync_data()).map_err(|e| at(path, e))
 }
 
 /// Writes a file that nothing else reads yet; not atomic, not synced: for what is made aside and renamed as a whole.

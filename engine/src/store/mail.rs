@@ -70,8 +70,8 @@ pub(crate) fn put(layout: &Layout, session: &str, origin: Origin, text: &str) ->
     let id = known.iter().map(|(id, _)| *id).fold(last, u64::max) + 1;
     let head = serde_json::to_vec(&Head { at: clock::now(), origin }).map_err(|e| Error::failed(e.to_string()))?;
     let message = [head.as_slice(), b"\n", text.as_bytes()].concat();
-    // The number first: what is lost in between is a number. It is durable with the message, by whose folder's sync the new name lasts; where the text
-    // under it does not, the messages that are kept tell the number.
+    // The number first: what is lost in between is a number. After a power cut the message may be there and its number not: then the messages that are
+    // kept tell it.
     fs::replace(&folder.join(LAST), format!("{id}\n").as_bytes(), 0o600)?;
     fs::write_atomic(&folder.join(name(id, Standing::Queued)), &message, 0o600)?;
     Ok(id)
