@@ -20,8 +20,9 @@ fn work_is_queued_in_many_projects_and_seen_in_one_table() {
     assert!(facts(&["tasks"]).is_empty());
     let added = facts(&["task", "add", "-t", "backend", "echo hello from $AGENTS_PROJECT"]);
     assert_eq!(added, "web/t1\napi/t1\n");
-    let waited = facts(&["task", "wait", "web/t1", "api"]);
+    let waited = facts(&["task", "wait", "web/t1", "api/t1"]);
     assert!(waited.contains("web/t1 done") && waited.contains("api/t1 done"), "{waited}");
+    assert_eq!(facts(&["task", "wait", "api"]), "", "nothing is open there");
     assert!(facts(&["task", "logs", "api/t1"]).contains("hello from api"));
     assert!(facts(&["task", "show", "web/t1"]).starts_with("t1  done"));
     facts(&["task", "add", "web", "exit 3", "--name", "fails"]);

@@ -1,8 +1,10 @@
 //! Each lock of a project, held by somebody else: who holds it is named, the status says to try again, nothing is changed.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::foreign_lock::Held;
 use crate::project::TestProject;
@@ -65,4 +67,31 @@ fn a_session_is_made_once_those_who_start_others_are_done() {
     drop(held);
     assert!(spawn.wait().unwrap().success());
     assert_eq!(rows(&project, &[]).len(), 2);
+}
+
+/// One that was killed, or is at its end, holds its lock until the kernel is done with it.
+#[test]
+fn a_host_waits_a_moment_for_the_one_before_it_and_names_who_stays() {
+    let project = project(ONE);
+    project.run(&["up"]).ok();
+    project.run(&["down"]).ok();
+    let path = runtime(&project).join("int-1.host");
+    let inode = std::fs::metadata(&path).unwrap().ino();
+
+    let held = Held::of(&path);
+    let mut up = project.command(&["up"]).stdout(Stdio::null()).spawn().unwrap();
+    let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&format!(":{inode} "));
+    while !std::fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+        assert!(up.try_wait().unwrap().is_none(), "it was over before anybody waited for the lock");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(held);
+    assert!(up.wait().unwrap().success());
+    project.run(&["down"]).ok();
+
+    let held = Held::of(&path);
+    let said = project.run(&["up"]);
+    assert!(said.code == 1 && said.stderr.contains("another host has this session") && held.is_in(&said.stderr), "{said:#?}");
+    drop(held);
+    project.run(&["up"]).ok();
 }

@@ -127,9 +127,16 @@ pub fn main(layout: Layout, id: &str, terminal: bool) -> Result<()> {
     };
     process::set_name(&format!("host {id}"));
     let mut watchdog = Stream::from_fd(watchdog)?;
-    let Some(lock) = Lock::try_take(&layout.host_lock(id))? else {
-        clients::refuse(&mut watchdog, "another host has this session");
-        return Ok(());
+    let lock = match Lock::wait_at_most(&layout.host_lock(id), limits::HOST_LOCK_WAIT) {
+        Ok(lock) => lock,
+        Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy => {
+            clients::refuse(&mut watchdog, &format!("another host has this session: {e}"));
+            return Ok(());
+        }
+        Err(e) => {
+            clients::refuse(&mut watchdog, &e.to_string());
+            return Err(e.into());
+        }
     };
     process::become_subreaper()?;
     let signals = signal::descriptor(&[signal::CHILD])?;
