@@ -17,6 +17,9 @@ use crate::error::Busy;
 const MOMENTS: Duration = Duration::from_secs(20);
 
 /// A held lock: dropped with the last copy of its descriptor, in whatever process that is.
+/// A look at a lock takes two system calls. Somebody who was stopped between them counts as its holder.
+const LOOKS_MAX: usize = 1000;
+
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -38,10 +41,18 @@ impl Lock {
     /// Takes the lock if nobody holds it. The descriptor is closed on exec.
     pub fn try_take(path: &Path) -> io::Result<Option<Lock>> {
         let file = open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Lock { file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(at(path, e.into())),
+        for _ in 0..LOOKS_MAX {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(Lock { file })),
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(e) => return Err(at(path, e.into())),
+            }
+            // Who has it shares it with nobody; who only looks (`is_held`) does, and is gone in a moment.
+            if flock(&file, FlockOperation::NonBlockingLockShared).is_err() {
+                break;
+            }
+            flock(&file, FlockOperation::Unlock).map_err(|e| at(path, e.into()))?;
+            std::thread::yield_now();
         }
     }
 
@@ -146,4 +157,33 @@ fn taker(path: &Path) -> Option<u32> {
     let mut lines = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     // `1: FLOCK ADVISORY WRITE 4711 fe:00:1234 0 EOF`; with an arrow after the number: somebody who waits.
     lines.find(|words| words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&file.as_str()))?.get(4)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn who_only_looks_keeps_nobody_from_taking_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        drop(Lock::try_take(&path).unwrap());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        Lock::is_held(&path).unwrap();
+                    }
+                });
+            }
+            let refused = (0..2000).filter(|_| Lock::try_take(&path).unwrap().is_none()).count();
+            let held = Lock::try_take(&path).unwrap();
+            let twice = Lock::try_take(&path).unwrap();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!((refused, held.is_some(), twice.is_some()), (0, true, false));
+        });
+    }
 }
