@@ -200,6 +200,9 @@ pub struct Link {
     pub connection: Option<Connection>,
     /// The terminal's master.
     pub terminal: Option<i32>,
+    /// The process that waits for its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<ProcessId>,
     #[serde(default)]
     pub restarting: bool,
     #[serde(default)]

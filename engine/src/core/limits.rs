@@ -69,6 +69,9 @@ pub const WATCHDOG_RETRY_MIN: Duration = Duration::from_millis(2);
 /// At least this often.
 pub const WATCHDOG_RETRY_MAX: Duration = Duration::from_secs(1);
 
+/// A watchdog, or its standby, that ends within this of its beginning is started again no sooner: what cannot live must not take the machine with it.
+pub const STANDBY_PAUSE: Duration = Duration::from_millis(100);
+
 /// Something missing that the kernel does not watch for, because too much is watched already, is looked for after this, then ever less often.
 pub const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
 

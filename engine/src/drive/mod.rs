@@ -18,7 +18,7 @@ use crate::os;
 /// The hidden command lines of the daemons. `None`: it is another command.
 pub fn daemon(args: &[String]) -> Option<Result<()>> {
     let verb = args.first()?.as_str();
-    if ![start::HOST, start::WATCHDOG, start::PANE, start::MAKE_PANE, start::TASK_WORKTREE].contains(&verb) {
+    if ![start::HOST, start::WATCHDOG, start::STANDBY, start::PANE, start::MAKE_PANE, start::TASK_WORKTREE].contains(&verb) {
         return None;
     }
     let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1)).map(String::as_str);
@@ -38,6 +38,7 @@ pub fn daemon(args: &[String]) -> Option<Result<()>> {
         (start::WATCHDOG, ..) if tries => watchdog::handover::try_out(),
         (start::WATCHDOG, _, Some(record)) => watchdog::handover::main(layout, record),
         (start::WATCHDOG, _, None) => watchdog::main(layout),
+        (start::STANDBY, ..) => watchdog::standby::main(&layout),
         (start::TASK_WORKTREE, session, _) => prepare::main(layout, session.unwrap_or_default()),
         (_, Some(_), _) if tries => host::handover::try_out(),
         (_, Some(session), Some(record)) => host::handover::main(layout, session, record),

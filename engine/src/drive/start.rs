@@ -1,7 +1,8 @@
 //! Starting the daemons, each exactly once.
 
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::contract::control::{JSON, ToWatchdog};
@@ -14,18 +15,20 @@ use crate::os::socket::{Listener, Stream};
 
 pub const WATCHDOG: &str = "watchdog";
 pub const HOST: &str = "host";
+/// Starts another watchdog where this project has no host that would.
+pub const STANDBY: &str = "standby";
 /// In a task's terminal, before its agent.
 pub const TASK_WORKTREE: &str = "task-worktree";
 /// The client in a session's pane.
 pub const PANE: &str = "pane";
 pub const MAKE_PANE: &str = "make-pane";
 
-pub fn args(verb: &str, layout: &Layout) -> Vec<std::ffi::OsString> {
+pub fn args(verb: &str, layout: &Layout) -> Vec<OsString> {
     vec![verb.into(), "--data".into(), layout.data.clone().into(), "--runtime".into(), layout.runtime.clone().into()]
 }
 
 /// How the command line of a session's host begins.
-pub fn host_args(layout: &Layout, session: &str) -> Vec<std::ffi::OsString> {
+pub fn host_args(layout: &Layout, session: &str) -> Vec<OsString> {
     let mut args = args(HOST, layout);
     args.extend(["--session".into(), session.into()]);
     args
@@ -91,14 +94,24 @@ pub fn host(layout: &Layout, session: &str, terminal: Option<&OwnedFd>) -> io::R
         args.push("--terminal".into());
         fds.push(terminal.as_fd());
     }
+    beside(layout, args, fds, || super::host::main(layout.clone(), session, terminal.is_some()))?;
+    Ok(ours)
+}
+
+/// For the watchdog: starts the process that waits for its end. `watchdog`: tells when that has come.
+pub fn standby(layout: &Layout, watchdog: &OwnedFd) -> io::Result<i32> {
+    beside(layout, args(STANDBY, layout), vec![watchdog.as_fd()], || super::watchdog::standby::main(layout))
+}
+
+/// Another daemon of the watchdog's own kind; its number.
+fn beside(layout: &Layout, args: Vec<OsString>, fds: Vec<BorrowedFd<'_>>, life: impl FnOnce() -> Result<()>) -> io::Result<i32> {
     let (program, stderr) = (own_program(), layout.daemon_log());
     let daemon = Daemon { program, arg0: "agents", args, fds, folder: Path::new("/"), stderr: &stderr, mark: &layout.hash };
-    fork_beside(&daemon, || match super::host::main(layout.clone(), session, terminal.is_some()) {
+    fork_beside(&daemon, || match life() {
         Ok(()) => 0,
         Err(error) => {
             crate::cli::out::error(&error);
             error.kind.exit_code().into()
         }
-    })?;
-    Ok(ours)
+    })
 }

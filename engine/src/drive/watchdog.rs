@@ -9,6 +9,7 @@ mod evidence;
 pub(super) mod handover;
 mod notices;
 mod orders;
+pub(super) mod standby;
 mod storm;
 mod tasks;
 
@@ -20,6 +21,7 @@ use rustix::event::PollFlags;
 
 use self::handover::Upgrade;
 use self::notices::Teller;
+use self::standby::Standby;
 use super::{interest, jitter, start, wait};
 use crate::contract::control::{FromHost, JSON, ToHost};
 use crate::contract::layout::Layout;
@@ -84,6 +86,7 @@ struct Watchdog {
     slowed: Vec<(String, ToHost)>,
     tasks: tasks::Tasks,
     teller: Teller,
+    standby: Standby,
 }
 
 /// The lock's descriptor is at least this.
@@ -138,6 +141,7 @@ impl Watchdog {
             slowed: vec![],
             tasks: tasks::Tasks::new(),
             teller,
+            standby: Standby::default(),
         }
     }
 
@@ -153,7 +157,8 @@ impl Watchdog {
     }
 
     fn is_idle(&self) -> bool {
-        self.watch.is_idle() && !self.tasks.is_alive() && self.teller.is_idle() && self.clients.iter().all(|c| c.subscribed)
+        let quiet = self.watch.is_idle() && !self.tasks.is_alive() && self.teller.is_idle() && self.standby.is_gone();
+        quiet && self.clients.iter().all(|c| c.subscribed)
     }
 
     /// Takes the socket away. False: somebody has added a task meanwhile, and counts on this watchdog.
@@ -178,6 +183,7 @@ impl Watchdog {
         asked.extend(self.clients.iter().map(|c| interest(&c.stream)));
         asked.extend(self.upgrade.iter().filter_map(Upgrade::fd).map(|fd| (fd, PollFlags::IN)));
         asked.extend(self.teller.fd().map(|fd| (fd, PollFlags::IN)));
+        asked.extend(self.standby.fd().map(|fd| (fd, PollFlags::IN)));
         let before_tasks = asked.len();
         asked.extend(self.tasks.fds().into_iter().map(|fd| (fd, PollFlags::IN)));
         let due = self.upgrade.as_ref().map(Upgrade::deadline);
@@ -192,6 +198,7 @@ impl Watchdog {
                 self.tasks.next_deadline(),
                 self.tidy_deadline(),
                 self.teller.next_deadline(),
+                self.standby.next_deadline(),
                 listener.next_deadline(),
             ]
             .into_iter()
@@ -314,6 +321,8 @@ impl Watchdog {
                 }
             }
         }
+        // Before a host that was told to end hears of it.
+        self.keep_standby();
     }
 
     fn ask(&mut self, session: &str, message: &ToHost) {

@@ -262,7 +262,7 @@ pub fn of_project(data: &Path, marks: &str) -> Vec<ProcessId> {
         let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let names = |line: &[u8]| {
             let mut words = line.split(|b| *b == 0).skip(1);
-            matches!(words.next(), Some(b"host" | b"watchdog")) && words.any(|w| w == data.as_os_str().as_bytes())
+            matches!(words.next(), Some(b"host" | b"watchdog" | b"standby")) && words.any(|w| w == data.as_os_str().as_bytes())
         };
         names(&read("cmdline")) || (!is_daemon(*pid) && read("environ").split(|b| *b == 0).any(|v| v.starts_with(marks.as_bytes())))
     };

@@ -34,6 +34,7 @@ mod service;
 mod sessions;
 mod show;
 mod stall;
+mod standby;
 mod steps;
 mod storm;
 mod strangers;

@@ -39,8 +39,12 @@ pub struct Stopped {
 
 impl Stopped {
     pub fn new() -> Stopped {
+        Stopped::of(SHELL)
+    }
+
+    pub fn of(config: &str) -> Stopped {
         use std::os::unix::fs::DirBuilderExt;
-        let project = TestProject::new(SHELL);
+        let project = TestProject::new(config);
         let tasks = project.data().join("tasks");
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&tasks).unwrap();
         std::fs::write(tasks.join("stopped"), "").unwrap();

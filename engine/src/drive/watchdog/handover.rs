@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::super::handover::{Kept, Role, header, name, passed, read_from, read_input, take, take_connection};
+use super::standby::Standby;
 use super::{Client, Link, Watchdog, start};
 use crate::contract::control::{FromWatchdog, JSON, ToHost};
 use crate::contract::handover as shape;
@@ -211,7 +212,8 @@ impl Watchdog {
         };
         let clients = self.clients.iter().filter(|c| !c.gone).map(asker).collect();
         let descriptors_before = process::descriptor_limit_before();
-        shape::Watchdog { header: header(), lock, listener, since: self.since, descriptors_before, links, clients }
+        let standby = self.standby.process();
+        shape::Watchdog { header: header(), lock, listener, since: self.since, descriptors_before, links, clients, standby }
     }
 
     /// As after a death, but nothing has to be looked for: what was connected still is.
@@ -242,6 +244,7 @@ impl Watchdog {
             let awaited = held.awaited;
             watchdog.clients.push(Client { stream, subscribed, settling, upgrading, awaited, gone: false });
         }
+        watchdog.standby = record.standby.map(Standby::of_program_before).unwrap_or_default();
         watchdog.begin_tasks();
         Ok(watchdog)
     }

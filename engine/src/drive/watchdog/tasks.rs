@@ -88,8 +88,13 @@ impl Tasks {
 
     /// Whether the watchdog has to stay for it.
     pub fn is_alive(&self) -> bool {
+        self.has_work() || self.tidy.is_at_work()
+    }
+
+    /// Whether a task is under way or waits for its time.
+    pub fn has_work(&self) -> bool {
         let moves = self.clerk.as_ref().is_some_and(|c| !c.is_idle());
-        moves || self.schedule.is_alive() || !self.events.is_empty() || self.tidy.is_at_work()
+        moves || self.schedule.is_alive() || !self.events.is_empty()
     }
 
     pub fn counts(&self) -> TaskCounts {
