@@ -1,9 +1,11 @@
 //! What has ended is put away: by hand, and by the watchdog when it is time; at every moment each task lies in one place, and it is still known.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::foreign_lock::Held;
 use crate::project::kill;
 use crate::queue::Stopped;
 use crate::steps::Strace;
@@ -36,6 +38,17 @@ fn ended() -> Stopped {
     queue.ends("t2", "failed", "2026-01-01T11:00:00Z");
     queue.ends("t3", "cancelled", "2026-02-01T12:00:00Z");
     queue.ends("t4", "done", "2026-02-01T13:00:00Z");
+    queue
+}
+
+fn log(queue: &Stopped, id: &str) -> PathBuf {
+    queue.tasks.parent().unwrap().join("logs").join(format!("{id}.log"))
+}
+
+/// As if each of them had printed something.
+fn with_logs(queue: Stopped) -> Stopped {
+    std::fs::create_dir_all(log(&queue, "t1").parent().unwrap()).unwrap();
+    ["t1", "t2", "t3", "t4"].iter().for_each(|id| std::fs::write(log(&queue, id), "some words\r\n").unwrap());
     queue
 }
 
@@ -81,6 +94,42 @@ fn what_has_ended_is_put_away_and_still_known() {
     queue.task(&["show", "t1"]).fails(2, "there is no task t1");
 }
 
+#[test]
+fn one_that_cannot_be_put_away_keeps_its_log() {
+    let queue = with_logs(ended());
+    let in_the_way = queue.tasks.join("archive/2026-01/done/t1");
+    std::fs::create_dir_all(in_the_way.join("full")).unwrap();
+    for folder in in_the_way.ancestors().skip(1).take(3) {
+        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    }
+    queue.task(&["clean", "t1"]).fails(1, "task t1: ");
+    assert_eq!((queue.show("t1")["state"].as_str(), queue.task(&["logs", "t1"]).ok().stdout.as_str()), (Some("done"), "some words\n"));
+    std::fs::remove_dir_all(in_the_way).unwrap();
+    queue.task(&["clean", "t1"]).ok();
+    assert!(is_archived(&queue.tasks, "t1") && !log(&queue, "t1").exists());
+}
+
+#[test]
+fn one_that_is_tried_again_waits_until_others_were_put_away_and_nobody_else_does() {
+    let queue = Queue::new(&config(""));
+    queue.add(1, "echo again >> tries; exit 3", json!({}));
+    queue.until(1, "finished/failed");
+    let held = Held::of(&queue.tasks.join("archive.lock"));
+    let mut retry = queue.project.command(&["task", "retry", "t1"]).stdout(Stdio::null()).spawn().unwrap();
+    // Ordered twice, it comes back once.
+    let mut twice = queue.project.command(&["task", "retry", "t1"]).stdout(Stdio::null()).spawn().unwrap();
+    for id in 2..=4 {
+        queue.add(id, "true", json!({}));
+        queue.until(id, "finished/done");
+    }
+    assert_eq!(queue.place(1), Some("finished/failed"), "it is neither here nor there while others are put away");
+    assert_eq!((retry.try_wait().unwrap(), twice.try_wait().unwrap()), (None, None));
+    drop(held);
+    assert!(retry.wait().unwrap().success() && twice.wait().unwrap().success());
+    queue.project.run(&["task", "wait", "t1"]).fails(1, "has failed");
+    assert_eq!(queue.file("tries"), "again\nagain\n");
+}
+
 /// System calls by which something is put away, and up to which occurrence of each it is killed.
 const CALLS: &[(&str, usize)] = &[
     ("?rename,?renameat,?renameat2", 12),
@@ -95,13 +144,14 @@ const CALLS: &[(&str, usize)] = &[
 fn a_clean_that_is_killed_has_lost_and_doubled_none() {
     let mut kills = 0;
     for (call, most) in CALLS {
-        let mut queue = ended();
+        let mut queue = with_logs(ended());
         for nth in 1..=*most {
             let Some(whole) = queue.killed_at(call, nth, &["clean"]) else { return };
             kills += usize::from(!whole);
             for (id, state) in [("t1", "done"), ("t2", "failed"), ("t3", "cancelled"), ("t4", "done")] {
                 assert_eq!(folders(&queue.tasks, id).len(), 1, "{id}, killed at {call} {nth}");
                 assert_eq!(queue.show(id)["state"], state, "{id}, killed at {call} {nth}");
+                assert!(log(&queue, id).exists() || is_archived(&queue.tasks, id), "{id} has lost its log, killed at {call} {nth}");
             }
             if whole {
                 break;
@@ -109,7 +159,8 @@ fn a_clean_that_is_killed_has_lost_and_doubled_none() {
             // The next one goes on with it.
             queue.task(&["clean"]).ok();
             assert!(["t1", "t2", "t3"].iter().all(|id| is_archived(&queue.tasks, id)), "after {call} {nth}");
-            queue = ended();
+            assert!(["t1", "t2", "t3"].iter().all(|id| !log(&queue, id).exists()) && log(&queue, "t4").exists(), "after {call} {nth}");
+            queue = with_logs(ended());
         }
     }
     assert!(kills > 12, "only {kills} were killed");

@@ -1,4 +1,4 @@
-//! The clerk: a thread that makes moves of tasks durable, many at a time, so that the watchdog never waits for a disk.
+//! A clerk: a thread that makes moves of tasks durable, many at a time, so that the watchdog never waits for a disk or a lock.
 //!
 //! Whenever it is killed, a move is done or can be repeated: the record says what was decided.
 
@@ -11,13 +11,16 @@ use crate::contract::task::TaskId;
 use crate::core::limits;
 use crate::error::Result;
 use crate::os::wake::Wake;
-use crate::store::tasks::{self, Move};
+use crate::store::tasks::Move;
 
 /// A move that was tried.
 pub(super) struct Moved {
     pub order: Move,
     pub result: Result<()>,
 }
+
+/// How moves are made.
+pub(super) type Settle = fn(&Layout, &[Move]) -> Vec<Result<()>>;
 
 pub(super) struct Clerk {
     jobs: mpsc::Sender<Move>,
@@ -28,7 +31,7 @@ pub(super) struct Clerk {
 }
 
 impl Clerk {
-    pub fn start(layout: &Layout) -> std::io::Result<Clerk> {
+    pub fn start(layout: &Layout, settle: Settle) -> std::io::Result<Clerk> {
         let (jobs, inbox) = mpsc::channel::<Move>();
         let (outbox, done) = mpsc::channel();
         let wake = Wake::new()?;
@@ -36,7 +39,7 @@ impl Clerk {
         std::thread::Builder::new().name("clerk".into()).spawn(move || {
             while let Ok(first) = inbox.recv() {
                 let batch: Vec<Move> = std::iter::once(first).chain(inbox.try_iter().take(limits::TASK_MOVES_AT_ONCE - 1)).collect();
-                let results = tasks::settle(&layout, &batch);
+                let results = settle(&layout, &batch);
                 for (order, result) in batch.into_iter().zip(results) {
                     // Nobody listens any more: then the process is about to end.
                     let _ = outbox.send(Moved { order, result });

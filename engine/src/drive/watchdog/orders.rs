@@ -5,7 +5,7 @@ use crate::contract::control::FromWatchdog;
 pub(super) use crate::contract::task::Awaited;
 use crate::contract::task::{Answer, End, Order, Place, TaskId};
 use crate::core::schedule::Event;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::tasks;
 
 impl Watchdog {
@@ -35,6 +35,10 @@ impl Watchdog {
                 return refuse("is in the archive; add it anew to do it once more");
             }
             (Order::Retry, Place::Finished(End::Done)) => return refuse("is done; add it anew to do it once more"),
+            (Order::Retry, Place::Finished(_)) if self.tasks.is_returning(id) => {}
+            (Order::Timeout { .. }, Place::Finished(_)) if self.tasks.is_returning(id) => {
+                return refuse("is on its way back into the queue; order it again");
+            }
             (Order::Retry, Place::Finished(end)) => self.bring_back(end, id)?,
             (Order::Retry, Place::Running) => return refuse("runs"),
             (Order::Retry, Place::Pending | Place::Held) => self.push_task_event(Event::Retry { id: id.0 }),
@@ -75,8 +79,9 @@ impl Watchdog {
     }
 
     /// What was ordered of this task could not be written down; whoever waits is told now.
-    pub(super) fn tell_not_moved(&mut self, id: TaskId, why: &str, again: bool) {
-        let next = if again { "it is tried again every few seconds" } else { "order it again" };
+    pub(super) fn tell_not_moved(&mut self, id: TaskId, why: &Error, again: bool) {
+        let hint = why.hints.first().map_or("order it again", String::as_str);
+        let (why, next) = (&why.message, if again { "it is tried again every few seconds" } else { hint });
         let awaited = self.clients.iter_mut().filter_map(|client| client.awaited.as_mut());
         for answer in awaited.flat_map(|awaited| &mut awaited.answers).filter(|a| a.task == id && a.refused.is_none()) {
             answer.refused = Some(format!("{why}; {next}"));

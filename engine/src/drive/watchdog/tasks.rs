@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Watchdog;
-use super::clerk::Clerk;
+use super::clerk::{Clerk, Moved};
 use super::evidence::{self, Evidence};
 use crate::contract::status::{AgentStatus, State, TaskCounts};
 use crate::contract::task::{Attempt, Begun, End, Place, Step, Task, TaskId};
@@ -39,6 +39,8 @@ pub(super) struct Tasks {
     schedule: Schedule,
     events: VecDeque<Event>,
     clerk: Option<Clerk>,
+    /// Takes finished ones back into the queue, for which it may have to wait until others were put away.
+    returner: Option<Clerk>,
     /// None: the kernel has no watch left to give; then the queue is looked at whenever somebody connects.
     watch: Option<Watch<Watched>>,
     /// As it was when `agents.toml` looked like this.
@@ -65,6 +67,7 @@ impl Tasks {
             schedule: Schedule::default(),
             events: VecDeque::new(),
             clerk: None,
+            returner: None,
             watch: None,
             project: None,
             config: None,
@@ -79,7 +82,11 @@ impl Tasks {
     }
 
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        self.watch.iter().map(AsFd::as_fd).chain(self.clerk.iter().map(Clerk::fd)).chain(self.tidy.fd()).collect()
+        self.watch.iter().map(AsFd::as_fd).chain(self.clerks().map(Clerk::fd)).chain(self.tidy.fd()).collect()
+    }
+
+    fn clerks(&self) -> impl Iterator<Item = &Clerk> {
+        self.clerk.iter().chain(&self.returner)
     }
 
     pub fn next_deadline(&self) -> Option<Duration> {
@@ -93,7 +100,7 @@ impl Tasks {
 
     /// Whether a task is under way or waits for its time.
     pub fn has_work(&self) -> bool {
-        let moves = self.clerk.as_ref().is_some_and(|c| !c.is_idle());
+        let moves = self.clerks().any(|c| !c.is_idle());
         moves || self.schedule.is_alive() || !self.events.is_empty()
     }
 
@@ -147,10 +154,9 @@ impl Watchdog {
         for id in running {
             self.listen_to(id);
         }
-        if let Some(clerk) = &mut self.tasks.clerk {
-            let moved = clerk.take();
-            moved.into_iter().for_each(|m| self.moved(m));
-        }
+        let clerks = [&mut self.tasks.clerk, &mut self.tasks.returner];
+        let moved: Vec<Moved> = clerks.into_iter().flatten().flat_map(Clerk::take).collect();
+        moved.into_iter().for_each(|m| self.moved(m));
     }
 
     /// Whether its agent has said how it went.

@@ -1,14 +1,15 @@
 //! What ended long ago: `tasks/archive/2026-11/done/t12/`, by the month of its end and how it ended. Putting a task away is one rename, so at every moment
-//! it lies in one place only. Its log goes.
+//! it lies in one place only. Its log goes after that; where that was interrupted, with the next that is put away.
 //!
-//! Whoever puts away holds the archive's lock. Nothing else changes the archive, but a person may remove what is no longer wanted of it.
+//! Whoever puts away holds the archive's lock, and so does whoever takes a finished task back into the queue: none is at both. Nothing else changes the
+//! archive, but a person may remove what is no longer wanted of it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{RECORD, list, note, read_at, read_record};
+use super::{Move, RECORD, list, note, read_at, read_record, settle};
 use crate::contract::layout::Layout;
 use crate::contract::task::{End, Place, Task, TaskId};
 use crate::core::keep::{Keep, Lying};
@@ -57,7 +58,7 @@ pub(crate) fn all(layout: &Layout) -> Result<Vec<(End, TaskId, PathBuf)>> {
     Ok(found)
 }
 
-/// Held by whoever puts away: one at a time, so that each knows what is there.
+/// Held by whoever puts away or brings back: one at a time, so that each knows what is there.
 pub(crate) fn lock(layout: &Layout) -> Result<Lock> {
     Ok(Lock::wait_moments(&layout.tasks().join("archive.lock"))?)
 }
@@ -117,12 +118,9 @@ pub(crate) fn put_away(layout: &Layout, _lock: &Lock, tasks: &[Ended]) -> (Vec<T
         }
         let goals: BTreeSet<&PathBuf> = put.iter().map(|(_, goal)| goal).collect();
         errors.extend(goals.into_iter().filter_map(|goal| fs::sync_dir(goal).err()).map(Error::from));
-        for (id, goal) in put {
-            let logs = logs(layout, id).into_iter().try_for_each(|(_, name)| fs::remove_file(&goal.join(id.to_string()).join(name)));
-            errors.extend(logs.err().map(|e| Error::from(e).of(format!("task {id}"))));
-            all.push(id);
-        }
+        all.extend(put.into_iter().map(|(id, _)| id));
     }
+    errors.extend(remove_logs(layout).err());
     (all, errors)
 }
 
@@ -132,21 +130,42 @@ fn move_into(layout: &Layout, goal: &Path, id: TaskId, end: End) -> Result<bool>
         above.iter().rev().try_for_each(|folder| fs::private_dir(folder))?;
         above.iter().filter_map(|folder| folder.parent()).try_for_each(fs::sync_dir)?;
     }
-    let own = layout.task(Place::Finished(end), id);
-    // What it printed goes into its folder first, so that whoever is killed leaves nothing that belongs to no task.
-    for (log, name) in logs(layout, id) {
-        match fs::rename_if_there(&log, &own.join(name)) {
-            Err(_) if !fs::is_dir(&own) => return Ok(false),
-            moved => moved?,
-        };
-    }
-    Ok(fs::rename_if_there(&own, &goal.join(id.to_string()))?)
+    Ok(fs::rename_if_there(&layout.task(Place::Finished(end), id), &goal.join(id.to_string()))?)
 }
 
-/// What its agent printed, and what each of it is called in the task's own folder until it goes.
-fn logs(layout: &Layout, id: TaskId) -> [(PathBuf, &'static str); 3] {
-    let log = layout.log(&id.to_string());
-    [(log.with_extension("log.1"), "log.1"), (log.with_extension("setup.log"), "setup.log"), (log, "log")]
+/// What the agents of tasks printed that lie in the archive and nowhere else.
+fn remove_logs(layout: &Layout) -> Result<()> {
+    let of = |name: &str| name.split_once('.').and_then(|(id, _)| id.parse::<TaskId>().ok());
+    let logs = fs::list(&layout.logs())?;
+    let mut kept = BTreeSet::new();
+    for place in Place::ALL {
+        kept.extend(list(layout, place)?);
+    }
+    let mut known: Option<(TaskId, bool)> = None;
+    for (name, id) in logs.iter().filter_map(|name| Some((name, of(name)?))).filter(|(_, id)| !kept.contains(id)) {
+        // The logs of one task stand together.
+        let (_, gone) = *known.insert(known.filter(|(of, _)| *of == id).unwrap_or_else(|| (id, find(layout, id).is_some())));
+        if gone {
+            fs::remove_file(&layout.logs().join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes moves of finished tasks back into the queue durable, each with what it printed. One that was put away meanwhile stays away.
+pub(crate) fn bring_back(layout: &Layout, moves: &[Move]) -> Vec<Result<()>> {
+    let _lock = match lock(layout) {
+        Ok(lock) => lock,
+        Err(e) => return moves.iter().map(|_| Err(e.clone())).collect(),
+    };
+    let one = |m: &Move| {
+        let id = m.task.task;
+        if super::place(layout, id).is_none() {
+            return Err(Error::failed(format!("task {id} was put into the archive meanwhile")).hint("add it anew to do it once more"));
+        }
+        settle(layout, std::slice::from_ref(m)).remove(0)
+    };
+    moves.iter().map(one).collect()
 }
 
 /// What came of [`tidy`].

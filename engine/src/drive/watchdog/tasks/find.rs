@@ -122,7 +122,7 @@ impl Watchdog {
     }
 
     pub(super) fn look_for_task(&mut self, id: TaskId) {
-        if self.tasks.clerk.as_ref().is_some_and(|c| c.is_at(id)) {
+        if self.tasks.clerks().any(|c| c.is_at(id)) {
             return;
         }
         let known = self.tasks.schedule.knows(id.0);

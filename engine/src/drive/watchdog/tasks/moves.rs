@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::Watchdog;
-use super::super::clerk::{Clerk, Moved};
+use super::super::clerk::{self, Clerk, Moved};
 use super::super::evidence::{self, Evidence};
 use super::find::before;
 use super::{Watched, step_of};
@@ -94,15 +94,19 @@ impl Watchdog {
         task
     }
 
-    /// Gives a move to the clerk, who is started when he is first needed.
+    /// Gives a move to its clerk, who is started when he is first needed.
     pub(in crate::drive::watchdog) fn give(&mut self, order: tasks::Move) {
-        if self.tasks.clerk.is_none() {
-            self.tasks.clerk = Clerk::start(&self.layout).ok();
+        let (clerk, settle): (_, clerk::Settle) = match order.from {
+            Place::Finished(_) => (&mut self.tasks.returner, tasks::archive::bring_back),
+            Place::Pending | Place::Running | Place::Held => (&mut self.tasks.clerk, tasks::settle),
+        };
+        if clerk.is_none() {
+            *clerk = Clerk::start(&self.layout, settle).ok();
         }
-        match &mut self.tasks.clerk {
+        match clerk {
             Some(clerk) => clerk.give(order),
             None => {
-                let result = tasks::settle(&self.layout, std::slice::from_ref(&order)).remove(0);
+                let result = settle(&self.layout, std::slice::from_ref(&order)).remove(0);
                 self.moved(Moved { order, result });
             }
         }
@@ -115,7 +119,7 @@ impl Watchdog {
         let ours = self.tasks.schedule.knows(id.0) && !returned;
         if let Err(e) = &result {
             self.log("task-not-moved", &id.to_string(), &e.to_string());
-            self.tell_not_moved(id, &e.message, ours);
+            self.tell_not_moved(id, e, ours);
         } else {
             let bad = |place: Option<Place>| usize::from(matches!(place, Some(Place::Finished(End::Failed | End::Timeout))));
             self.tasks.failed = (self.tasks.failed + bad(to)).saturating_sub(bad(Some(order.from)));
