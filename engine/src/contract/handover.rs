@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::mail::Origin;
 use super::records::{Launch, Run};
 use super::status::{AgentStatus, EngineVersion};
 use crate::os::process::ProcessId;
@@ -63,6 +64,9 @@ pub struct Host {
     pub last_client: u64,
     #[serde(default)]
     pub deliveries: Vec<Delivery>,
+    /// What waits until the mailbox is free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub letters: Vec<Letter>,
     /// The client that waits to hear what came of it.
     pub asked_by: u64,
 }
@@ -175,6 +179,13 @@ pub struct Delivery {
     pub paste: bool,
 }
 
+/// What a host itself has to say to its agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    pub origin: Origin,
+    pub text: String,
+}
+
 /// A project's watchdog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watchdog {
@@ -189,6 +200,9 @@ pub struct Watchdog {
     pub links: Vec<Link>,
     #[serde(default)]
     pub clients: Vec<Asker>,
+    /// The process that waits for its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<ProcessId>,
 }
 
 /// A session as its project's watchdog knows it.
@@ -200,9 +214,6 @@ pub struct Link {
     pub connection: Option<Connection>,
     /// The terminal's master.
     pub terminal: Option<i32>,
-    /// The process that waits for its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub standby: Option<ProcessId>,
     #[serde(default)]
     pub restarting: bool,
     #[serde(default)]

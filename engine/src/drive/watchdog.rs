@@ -7,6 +7,7 @@ mod clerk;
 mod clients;
 mod evidence;
 pub(super) mod handover;
+mod leave;
 mod notices;
 mod orders;
 pub(super) mod standby;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use rustix::event::PollFlags;
 
 use self::handover::Upgrade;
+use self::leave::Leave;
 use self::notices::Teller;
 use self::standby::Standby;
 use super::{interest, jitter, start, wait};
@@ -34,8 +36,8 @@ use crate::core::watch::{Action, Event, Host, Watch};
 use crate::error::{Error, Result};
 use crate::os::clock::{monotonic, now};
 use crate::os::lock::Lock;
+use crate::os::process;
 use crate::os::socket::{Fill, Listener, Stream};
-use crate::os::{fs, process};
 use crate::store;
 use crate::store::meta::{Meta, Wanted};
 
@@ -87,6 +89,7 @@ struct Watchdog {
     tasks: tasks::Tasks,
     teller: Teller,
     standby: Standby,
+    leave: Leave,
 }
 
 /// The lock's descriptor is at least this.
@@ -142,37 +145,18 @@ impl Watchdog {
             tasks: tasks::Tasks::new(),
             teller,
             standby: Standby::default(),
+            leave: Leave::default(),
         }
     }
 
     /// Until nothing is wanted any more, or another program takes over. `asked`: somebody has wanted something of it.
     fn live(mut self, lock: &Lock, mut listener: Listener, mut asked: bool) -> Result<()> {
-        // Those who only watch do not keep it: they wait for the next one by themselves.
-        while !(asked && self.is_idle() && self.goes(&mut listener)?) {
+        while !(asked && self.goes(&mut listener)?) {
             asked |= self.turn(&listener)?;
             self.upgrade_when_ready(lock, &listener);
         }
         self.log("watchdog", "", "nothing is wanted any more");
         Ok(())
-    }
-
-    fn is_idle(&self) -> bool {
-        let quiet = self.watch.is_idle() && !self.tasks.is_alive() && self.teller.is_idle() && self.standby.is_gone();
-        quiet && self.clients.iter().all(|c| c.subscribed)
-    }
-
-    /// Takes the socket away. False: somebody has added a task meanwhile, and counts on this watchdog.
-    fn goes(&mut self, listener: &mut Listener) -> Result<bool> {
-        // Whoever holds it can connect, so this takes moments; and whoever takes it after this finds no socket, and waits for the end of this process.
-        let _starting = Lock::wait(&self.layout.start_lock())?;
-        fs::remove_file(&self.layout.watchdog_socket())?;
-        if !self.has_new_tasks() {
-            return Ok(true);
-        }
-        *listener = Listener::bind(&self.layout.watchdog_socket())?;
-        self.look_for_tasks();
-        self.work();
-        Ok(false)
     }
 
     /// Waits for something to happen and deals with it. True once anybody has connected or anything was wanted.
@@ -183,7 +167,7 @@ impl Watchdog {
         asked.extend(self.clients.iter().map(|c| interest(&c.stream)));
         asked.extend(self.upgrade.iter().filter_map(Upgrade::fd).map(|fd| (fd, PollFlags::IN)));
         asked.extend(self.teller.fd().map(|fd| (fd, PollFlags::IN)));
-        asked.extend(self.standby.fd().map(|fd| (fd, PollFlags::IN)));
+        asked.extend(self.standby.fd().into_iter().chain(self.leave.fd()).map(|fd| (fd, PollFlags::IN)));
         let before_tasks = asked.len();
         asked.extend(self.tasks.fds().into_iter().map(|fd| (fd, PollFlags::IN)));
         let due = self.upgrade.as_ref().map(Upgrade::deadline);

@@ -11,15 +11,16 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 
 use super::fs::{NOFOLLOW, at, read_made_up};
+use super::wake::Wake;
 use crate::error::Busy;
 
 /// Who keeps a lock for longer that is taken for moments only is stopped, stuck, or no program of ours. On a busy machine moments may last.
 const MOMENTS: Duration = Duration::from_secs(20);
 
-/// A held lock: dropped with the last copy of its descriptor, in whatever process that is.
 /// A look at a lock takes two system calls. Somebody who was stopped between them counts as its holder.
 const LOOKS_MAX: usize = 1000;
 
+/// A held lock: dropped with the last copy of its descriptor, in whatever process that is.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -54,6 +55,7 @@ impl Lock {
             flock(&file, FlockOperation::Unlock).map_err(|e| at(path, e.into()))?;
             std::thread::yield_now();
         }
+        Ok(None)
     }
 
     /// Waits for the lock as long as it takes; the kernel wakes us.
@@ -78,11 +80,8 @@ impl Lock {
         if let Some(lock) = Lock::try_take(path)? {
             return Ok(lock);
         }
-        let (sender, taken) = mpsc::channel();
-        let waited_for = path.to_path_buf();
-        // The kernel wakes whoever waits for a lock, and knows no limit to that.
-        std::thread::Builder::new().spawn(move || drop(sender.send(Lock::wait(&waited_for))))?;
-        taken.recv_timeout(limit).unwrap_or_else(|_| {
+        let coming = Coming::of(path)?;
+        coming.taken.recv_timeout(limit).unwrap_or_else(|_| {
             let held = format!("{} is held by {}", path.display(), Lock::holder(path));
             Err(io::Error::new(io::ErrorKind::ResourceBusy, Busy(held)))
         })
@@ -144,6 +143,39 @@ impl Lock {
     /// The descriptor, to be inherited by a child.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+/// A lock that somebody holds, waited for by a thread of its own: for whoever has other things to do meanwhile. Readable when it has come.
+#[derive(Debug)]
+pub struct Coming {
+    taken: mpsc::Receiver<io::Result<Lock>>,
+    wake: Wake,
+}
+
+impl Coming {
+    pub fn of(path: &Path) -> io::Result<Coming> {
+        let (sender, taken) = mpsc::channel();
+        let wake = Wake::new()?;
+        let (path, bell) = (path.to_path_buf(), wake.bell()?);
+        // The kernel wakes whoever waits for a lock, and knows no limit to that.
+        std::thread::Builder::new().spawn(move || {
+            // Where nobody waits any more, it is free again at once.
+            let _ = sender.send(Lock::wait(&path));
+            bell.ring();
+        })?;
+        Ok(Coming { taken, wake })
+    }
+
+    /// The lock, once it has come; it comes once.
+    pub fn take(&self) -> Option<io::Result<Lock>> {
+        self.taken.try_recv().ok()
+    }
+}
+
+impl AsFd for Coming {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
     }
 }
 

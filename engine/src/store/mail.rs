@@ -56,11 +56,30 @@ pub(crate) fn waiting(layout: &Layout, session: &str) -> Result<Vec<(u64, Standi
     Ok(all(layout, session)?.into_iter().filter(open).collect())
 }
 
-/// Keeps a message; when this returns it is durable. Its id is higher than any before it.
+/// Keeps a message; when this returns it is durable. Its id is higher than any before it. Waits for other senders.
 pub(crate) fn put(layout: &Layout, session: &str, origin: Origin, text: &str) -> Result<u64> {
+    let lock = Lock::wait_moments(&lock_path(layout, session)?)?;
+    put_holding(layout, &lock, session, origin, text)
+}
+
+/// [`put`] for whoever must not wait for a sender. False: one holds the lock, and nothing was done.
+pub(crate) fn try_put(layout: &Layout, session: &str, origin: Origin, text: &str) -> Result<bool> {
+    match Lock::try_take(&lock_path(layout, session)?)? {
+        Some(lock) => put_holding(layout, &lock, session, origin, text).map(|_| true),
+        None => Ok(false),
+    }
+}
+
+/// The lock of whoever puts something there.
+pub(crate) fn lock_path(layout: &Layout, session: &str) -> Result<PathBuf> {
     let folder = layout.mail(session);
     fs::private_dir(&folder)?;
-    let _lock = Lock::wait_moments(&folder.join(LOCK))?;
+    Ok(folder.join(LOCK))
+}
+
+/// [`put`] with the lock.
+pub(crate) fn put_holding(layout: &Layout, _lock: &Lock, session: &str, origin: Origin, text: &str) -> Result<u64> {
+    let folder = layout.mail(session);
     let known = all(layout, session)?;
     let open = known.iter().filter(|(_, s)| matches!(s, Standing::Queued | Standing::Typing)).count();
     if open >= limits::MAIL_WAITING_MAX {
@@ -75,14 +94,6 @@ pub(crate) fn put(layout: &Layout, session: &str, origin: Origin, text: &str) ->
     fs::replace(&folder.join(LAST), format!("{id}\n").as_bytes(), 0o600)?;
     fs::write_atomic(&folder.join(name(id, Standing::Queued)), &message, 0o600)?;
     Ok(id)
-}
-
-/// The agent's first prompt, unless it waits already.
-pub(crate) fn put_prompt(layout: &Layout, session: &str, text: &str) -> Result<()> {
-    if waits(layout, session, Origin::Prompt)? {
-        return Ok(());
-    }
-    put(layout, session, Origin::Prompt, text).map(drop)
 }
 
 /// Whether a message of that origin is not taken yet.
@@ -224,11 +235,15 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_waits_once() {
+    fn a_message_is_known_by_its_origin_and_shown_by_its_first_line() {
         let folder = tempfile::tempdir().unwrap();
         let layout = layout(&folder);
-        put_prompt(&layout, "int-1", "go\non").unwrap();
-        put_prompt(&layout, "int-1", "go\non").unwrap();
+        assert!(!waits(&layout, "int-1", Origin::Prompt).unwrap());
+        assert!(try_put(&layout, "int-1", Origin::Prompt, "go\non").unwrap());
+        let held = Lock::try_take(&lock_path(&layout, "int-1").unwrap()).unwrap().unwrap();
+        assert!(!try_put(&layout, "int-1", Origin::Prompt, "go\non").unwrap());
+        drop(held);
+        assert!(waits(&layout, "int-1", Origin::Prompt).unwrap() && !waits(&layout, "int-1", Origin::Wake).unwrap());
         let shown = show(&layout, "int-1").unwrap();
         assert_eq!(shown.len(), 1);
         assert_eq!((shown[0].begins.as_str(), shown[0].size_bytes), ("go", 5));

@@ -95,3 +95,19 @@ fn a_host_waits_a_moment_for_the_one_before_it_and_names_who_stays() {
     drop(held);
     project.run(&["up"]).ok();
 }
+
+/// Whoever starts a watchdog, and was stopped at it.
+#[test]
+fn a_watchdog_that_would_go_serves_on_until_it_may() {
+    let project = TestProject::new(crate::project::TWO);
+    project.run(&["up"]).ok();
+    let watchdog = project.status()["watchdog"]["pid"].clone();
+    let held = Held::of(&runtime(&project).join("start.lock"));
+    project.run(&["down"]).ok();
+    for _ in 0..3 {
+        assert_eq!(project.status()["watchdog"]["pid"], watchdog);
+    }
+    drop(held);
+    project.until("it goes", |s| s["watchdog"].is_null());
+    assert_eq!(project.processes(), Vec::<i32>::new());
+}

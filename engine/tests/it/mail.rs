@@ -11,6 +11,7 @@ use agents::os::pty::Size;
 use agents::os::socket::Stream;
 
 use crate::chaos::Random;
+use crate::foreign_lock::Held;
 use crate::project::{Lines, TWO, TestProject, kill, of, said_with_input};
 
 /// An agent that writes down what it reads, line by line.
@@ -304,6 +305,67 @@ fn what_stayed_in_the_input_box_of_one_that_died_goes_to_the_next() {
     project.run(&["send", "--wait=30s", "lead", "and another"]).ok();
     project.run(&["down"]).ok();
     assert_eq!(got(&project), ["for whoever sends it", "and another"]);
+}
+
+/// The engine's own words need the box's lock, as a sender's do.
+fn holding(project: &TestProject) -> Held {
+    // So that there is a box.
+    project.run(&["send", "lead", "early"]).ok();
+    Held::of(&project.data().join("mail/int-1/lock"))
+}
+
+fn until_it_waits_for_the_box(project: &TestProject, times: usize) {
+    let events = project.data().join("events.jsonl");
+    let told = || std::fs::read_to_string(&events).unwrap_or_default().matches("\"mail-waits\"").count();
+    project.until("it waits for its mailbox", |_| told() >= times);
+}
+
+#[test]
+fn a_sender_that_is_stopped_in_the_mailbox_holds_up_nobody() {
+    let project = TestProject::new(&RECORDER.replace("[agent.lead]", "[agent.lead]\nwake = \"1s\""));
+    project.run(&["up"]).ok();
+    let held = holding(&project);
+    until_it_waits_for_the_box(&project, 1);
+    let began = Instant::now();
+    project.run(&["capture", "lead"]).ok();
+    attached(&project, b"typed by hand\r");
+    project.run(&["capture", "lead"]).ok();
+    assert!(began.elapsed() < Duration::from_secs(10), "they were held up for {:?}", began.elapsed());
+    // Another engine goes on waiting for it.
+    let engines = crate::upgrade::Engines::new();
+    crate::project::said(project.command_of(&engines.other, &["upgrade"])).ok();
+    until_it_waits_for_the_box(&project, 2);
+    assert!(!got(&project).iter().any(|line| line.contains("since you were last woken")));
+    drop(held);
+    let mut followed = Lines::of(project.command(&["logs", "-f", "lead"]));
+    followed.until("since you were last woken");
+    let held = holding(&project);
+    until_it_waits_for_the_box(&project, 3);
+    let began = Instant::now();
+    project.run(&["down"]).ok();
+    assert!(began.elapsed() < Duration::from_secs(10), "its end was held up for {:?}", began.elapsed());
+    assert!(got(&project).contains(&"typed by hand".to_owned()));
+    drop(held);
+}
+
+#[test]
+fn a_first_prompt_waits_for_the_mailbox_and_the_agent_for_its_prompt() {
+    let project =
+        TestProject::new(&RECORDER.replace("[backend.recorder]", "prompt = \"hello.md\"\n[backend.recorder]\ndeliver = \"paste\""));
+    std::fs::write(project.folder.join("hello.md"), "You are lead.").unwrap();
+    let mailbox = project.data().join("mail/int-1");
+    std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(&mailbox).unwrap();
+    let held = Held::of(&mailbox.join("lock"));
+    let mut up = project.command(&["up"]).stdout(Stdio::null()).spawn().unwrap();
+    until_it_waits_for_the_box(&project, 1);
+    let began = Instant::now();
+    project.run(&["capture", "int-1"]).ok();
+    assert!(began.elapsed() < Duration::from_secs(10), "it was held up for {:?}", began.elapsed());
+    assert_eq!((of(&project.status(), "lead")["state"].as_str(), got(&project).len()), (Some("starting"), 0));
+    drop(held);
+    assert!(up.wait().unwrap().success());
+    project.run(&["send", "--wait=30s", "lead", "the end"]).ok();
+    assert_eq!(got(&project), ["You are lead.", "the end"]);
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Host {
         true
     }
 
-    /// Starts the agent and says what came of it; later, where its program is asked for its version first.
+    /// Starts the agent and says what came of it; later, where its program is asked for its version first, or its prompt has to wait for the mailbox.
     pub(super) fn spawn(&mut self) {
         let event = match self.try_spawn() {
             Ok(true) => Event::Spawned,
@@ -97,6 +97,9 @@ impl Host {
         if let Some(reason) = preparation.is_none().then(|| self.wanting()).flatten() {
             return Err((reason, true));
         }
+        if !self.post_prompt().map_err(|reason| (reason, false))? {
+            return Ok(false);
+        }
         if self.ask_version().map_err(|reason| (reason, false))? {
             return Ok(false);
         }
@@ -111,7 +114,6 @@ impl Host {
             self.recorder.reset();
             self.clients.redraw(&mut self.recorder);
         }
-        self.mail_prompt().map_err(|e| (e, false))?;
         self.begin_task()?;
         let (argv, folder) = preparation.unwrap_or_else(|| (self.argv().to_vec(), self.launch.folder.clone()));
         let mut env = self.launch.env.clone();

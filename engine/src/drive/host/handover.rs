@@ -50,7 +50,8 @@ pub(in crate::drive) fn try_out() -> Result<()> {
 
 /// The life of a host from where the program before it left off.
 pub(in crate::drive) fn main(layout: Layout, id: &str, record: i32) -> Result<()> {
-    let record: shape::Host = read_from(record)?;
+    let mut record: shape::Host = read_from(record)?;
+    let letters = std::mem::take(&mut record.letters);
     process::set_name(&format!("host {id}"));
     let lock = Lock::from_fd(take(record.lock)?);
     let listener = Listener::from_fd(take(record.listener)?)?;
@@ -78,6 +79,7 @@ pub(in crate::drive) fn main(layout: Layout, id: &str, record: i32) -> Result<()
     // It may have been about to look.
     host.search.agent_stirred(host.launch.find.is_some());
     host.work();
+    host.take_over_letters(letters);
     host.live(&lock, &listener, &signals)
 }
 
@@ -160,6 +162,7 @@ impl Host {
             clients: self.clients.hand_over(kept),
             last_client: self.clients.last(),
             deliveries: self.deliveries.hand_over(),
+            letters: self.outbox.hand_over(),
             asked_by,
         }
     }

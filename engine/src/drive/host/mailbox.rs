@@ -183,14 +183,6 @@ impl Host {
         }
     }
 
-    /// Before the agent is started: where its program is given its first prompt as a paste, that goes into the box.
-    pub(super) fn mail_prompt(&mut self) -> Result<(), String> {
-        match &self.launch.paste {
-            Some(text) if !self.session.resumes() => mail::put_prompt(&self.layout, &self.id, text).map_err(|e| e.to_string()),
-            Some(_) | None => Ok(()),
-        }
-    }
-
     pub(super) fn mail_agent_started(&mut self) {
         let _ = fs::remove_file(&self.layout.draft(&self.id));
         self.mailbox.anew();

@@ -12,6 +12,7 @@ mod deliver;
 mod group;
 pub(super) mod handover;
 mod mailbox;
+mod outbox;
 mod pane;
 mod stall;
 mod task;
@@ -33,6 +34,7 @@ use self::clients::Clients;
 use self::deliver::Deliveries;
 use self::handover::Upgrade;
 use self::mailbox::Mailbox;
+use self::outbox::Outbox;
 use self::pane::Pane;
 use self::wake::Waker;
 use super::{interest, jitter, millis, start, wait};
@@ -81,6 +83,7 @@ struct Host {
     search: conversation::Search,
     deliveries: Deliveries,
     mailbox: Mailbox,
+    outbox: Outbox,
     watched: Watched,
     stall: Stall,
     waker: Waker,
@@ -211,6 +214,7 @@ impl Host {
             search: conversation::Search::default(),
             deliveries: Deliveries::default(),
             mailbox: Mailbox::new(crate::os::fs::exists(&layout.draft(id))),
+            outbox: Outbox::default(),
             watched: Watched::new(),
             stall: Stall::new(None, Slate::default()),
             waker: Waker::default(),
@@ -327,6 +331,7 @@ impl Host {
         asked.extend(self.upgrade.iter().map(|upgrade| (upgrade.fd(), PollFlags::IN)));
         asked.extend(self.watched.descriptor().map(|fd| (fd, PollFlags::IN)));
         asked.extend(self.pane.descriptor().map(|fd| (fd, PollFlags::IN)));
+        asked.extend(self.outbox.descriptor().map(|fd| (fd, PollFlags::IN)));
         let first_client = asked.len();
         asked.extend(self.clients.streams().map(interest));
         let ready = wait(&asked, deadline)?;
@@ -343,6 +348,7 @@ impl Host {
         if ready[3..first_client].iter().any(|r| !r.is_empty()) {
             self.notice_ends();
             self.record_stirred();
+            self.post_waiting();
         }
         if self.awaited.is_some() {
             self.reconsider(false);

@@ -148,18 +148,6 @@ impl Host {
         }
         self.mailbox_again();
     }
-
-    /// The engine's own word to its agent, through the mailbox like any other; one of its kind at a time.
-    pub(super) fn remind(&mut self, origin: Origin, text: &str) {
-        let waits = mail::waits(&self.layout, &self.id, origin).unwrap_or(false);
-        if !waits && let Err(e) = mail::put(&self.layout, &self.id, origin, text) {
-            self.log_event("not-written", &e.to_string(), None);
-            return;
-        }
-        let now = monotonic();
-        self.look_into_mailbox(now);
-        self.deliver(now);
-    }
 }
 
 /// What is said of one that nothing helps.

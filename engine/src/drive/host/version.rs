@@ -34,6 +34,10 @@ impl Asking {
 }
 
 impl Host {
+    pub(super) fn is_asking_version(&self) -> bool {
+        self.asking.is_some()
+    }
+
     /// Before a start: true where the program is asked first. An error: it must not be started, or not yet.
     pub(super) fn ask_version(&mut self) -> Result<bool, String> {
         if std::mem::take(&mut self.told) == Told::Answered {
