@@ -307,6 +307,25 @@ fn what_stayed_in_the_input_box_of_one_that_died_goes_to_the_next() {
     assert_eq!(got(&project), ["for whoever sends it", "and another"]);
 }
 
+#[test]
+fn one_whose_file_is_damaged_is_not_taken_while_it_stays_in_the_input_box() {
+    let project = TestProject::new(STUBBORN);
+    std::fs::write(project.folder.join("box"), BOX).unwrap();
+    std::fs::write(project.folder.join("drops"), "99").unwrap();
+    project.run(&["up"]).ok();
+    project.run(&["send", "--wait=200ms", "lead", "by hand"]).fails(1, "not taken in time");
+    std::fs::write(project.data().join("mail/int-1/0000000001.typing"), "no head").unwrap();
+    project.run(&["send", "--wait=8s", "lead", "after it"]).fails(1, "message 1 comes first, and: typed, and Enter was read");
+    // Nor by a host that has never known its text.
+    let engines = crate::upgrade::Engines::new();
+    crate::project::said(project.command_of(&engines.other, &["upgrade"])).ok();
+    project.run(&["send", "--wait=6s", "lead", "last"]).fails(1, "message 1 comes first, and: typed, and Enter was read");
+    std::fs::write(project.folder.join("drops"), "0").unwrap();
+    attached(&project, b"\r");
+    project.run(&["send", "--wait=30s", "lead", "the end"]).ok();
+    assert_eq!(got(&project), ["by hand", "after it", "last", "the end"]);
+}
+
 /// The engine's own words need the box's lock, as a sender's do.
 fn holding(project: &TestProject) -> Held {
     // So that there is a box.

@@ -34,6 +34,8 @@ pub(super) struct Delivery {
     client: u64,
     /// The message in the mailbox that this is.
     pub message: Option<u64>,
+    /// A message's whole text, by which it is known again in the input box; none where another host has begun it.
+    text: Option<String>,
     /// How many pieces of it were begun.
     begun: usize,
     paste: bool,
@@ -60,10 +62,11 @@ pub(super) fn clean(text: &str) -> String {
 
 impl Delivery {
     /// A message of the mailbox, of which so many pieces were begun already.
-    pub fn of_message(id: u64, pieces: Vec<Vec<u8>>, begun: usize, paste: bool) -> Delivery {
+    pub fn of_message(id: u64, text: &str, pieces: Vec<Vec<u8>>, begun: usize, paste: bool) -> Delivery {
         Delivery {
             client: 0,
             message: Some(id),
+            text: Some(clean(text)),
             begun,
             paste,
             submit: true,
@@ -168,6 +171,7 @@ impl Deliveries {
         let take = |d: handover::Delivery| Delivery {
             client: d.client,
             message: d.message,
+            text: None,
             begun: d.begun,
             paste: d.paste,
             submit: true,
@@ -213,6 +217,7 @@ impl Host {
         self.deliveries.queue.push_back(Delivery {
             client,
             message: None,
+            text: None,
             begun: 0,
             paste: false,
             submit,
@@ -314,13 +319,22 @@ impl Host {
         if enter.next_look().is_none_or(|due| due > now) {
             return Next::Wait;
         }
-        let message = first.message;
+        let (message, known) = (first.message, first.text.take());
         let says = self.look_at_screen();
-        // Of a file that cannot be read now nobody knows whether its text stands there: it is taken for one that does not.
-        let text = message.and_then(|id| mail::read(&self.layout, &self.id, id, Standing::Typing).ok()).map(|(_, text)| clean(&text));
-        let (ready, asks) = (says.ready == Some(true), says.waiting.is_some());
-        let seen = Seen { in_box: text.is_some_and(|text| says.holds(&text)), ready, asks };
+        let read = |id| mail::read(&self.layout, &self.id, id, Standing::Typing).ok().map(|(_, text)| clean(&text));
+        let text = known.or_else(|| message.and_then(read));
+        let (ready, mut asks) = (says.ready == Some(true), says.waiting.is_some());
+        let in_box = match &text {
+            Some(text) => says.holds(text),
+            // Its file cannot be read, so nobody knows whose text stands there: it is not taken, and nothing is pressed.
+            None => {
+                asks |= says.unsent.is_some();
+                says.unsent.is_some()
+            }
+        };
+        let seen = Seen { in_box, ready, asks };
         let Some(first) = self.deliveries.queue.front_mut() else { return Next::Wait };
+        first.text = text;
         let next = first.enter.as_mut().map_or(Next::Wait, |enter| enter.look(now, seen));
         if next == Next::PressEnter && first.pieces.is_empty() {
             first.pieces.push_back(ENTER.to_vec());

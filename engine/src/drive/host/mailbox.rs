@@ -275,7 +275,7 @@ impl Host {
             return Ok(());
         }
         let paste = self.recorder.modes().bracketed_paste;
-        self.deliveries.push(Delivery::of_message(id, pieces(&text, paste), 0, paste));
+        self.deliveries.push(Delivery::of_message(id, &text, pieces(&text, paste), 0, paste));
         self.mailbox.why = self.deliveries.why().into();
         Ok(())
     }
@@ -306,7 +306,7 @@ impl Host {
         let last = pieces.get(typing.begun.wrapping_sub(1)).map_or(0, Vec::len) as u64;
         let lost = typing.typed < typing.begun && unread == 0 && ((typing.shows && !printed) || self.has_not_read(&typing.reads, last));
         let begun = typing.begun.saturating_sub(usize::from(lost)).min(pieces.len());
-        self.deliveries.push(Delivery::of_message(id, pieces, begun, typing.paste));
+        self.deliveries.push(Delivery::of_message(id, &text, pieces, begun, typing.paste));
         self.mailbox.why = self.deliveries.why().into();
         self.deliver(now);
         Ok(())
