@@ -302,6 +302,20 @@ pub fn own_dir_if_there(path: &Path) -> io::Result<()> {
     Err(io::Error::other(format!("{}: {found}; expected a folder that belongs to you", path.display())))
 }
 
+/// [`own_dir_if_there`], links followed, and closed to everybody's writing: for what others must not exchange. Where nobody may remove what is another's
+/// (the sticky bit), nothing there can be exchanged.
+pub fn unspoiled_dir_if_there(path: &Path) -> io::Result<()> {
+    let Ok(path) = fs::canonicalize(path) else { return Ok(()) };
+    own_dir_if_there(&path)?;
+    match look(&path)? {
+        Found::Folder { mode, .. } if mode & 0o1002 == 0o002 => Err(io::Error::other(format!(
+            "{}: has mode {mode:04o}, so everybody may exchange what lies there; expected a folder that belongs to you",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Renames and makes it durable.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to).map_err(|e| at(from, e))?;

@@ -18,7 +18,8 @@ pub fn lock(home: &Path) -> io::Result<Lock> {
 
 /// The folder that was decided on since the machine was started. It need not be there any more.
 pub fn claimed(home: &Path) -> Option<PathBuf> {
-    let text = fs::read_to_string(&file(home)).ok()?;
+    // Where everybody may put something, another user's word is none.
+    let text = fs::is_own(&file(home)).ok()?.then(|| fs::read_to_string(&file(home)).ok())??;
     let (boot, path) = text.split_once('\n')?;
     (boot == clock::boot_id()).then(|| PathBuf::from(path.trim_end_matches('\n'))).filter(|p| p.is_absolute())
 }

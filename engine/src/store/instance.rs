@@ -114,7 +114,9 @@ fn launches(layout: &Layout) -> PathBuf {
 /// Errors of `private_dir` say what is wrong with which folder; this says what to do.
 fn not_private(error: std::io::Error) -> Error {
     let hint = match error.kind() {
-        std::io::ErrorKind::Other => "`chmod 700` it if it is yours; if not, set AGENTS_HOME or XDG_RUNTIME_DIR to a folder of your own",
+        std::io::ErrorKind::Other => {
+            "`chmod 700` it if it is yours; if not, set AGENTS_HOME or XDG_RUNTIME_DIR to a folder of your own (under sudo: `sudo -H`)"
+        }
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::ReadOnlyFilesystem => {
             return error.into();
         }
@@ -122,6 +124,13 @@ fn not_private(error: std::io::Error) -> Error {
         _ => "set AGENTS_HOME or XDG_RUNTIME_DIR to a folder where you may write",
     };
     Error::from(error).hint(hint)
+}
+
+/// The folder of all projects' data. What lies there decides what is run, so nobody else may have a hand in it.
+pub(super) fn home() -> Result<PathBuf> {
+    let home = env::agents_home();
+    fs::unspoiled_dir_if_there(&home).map_err(not_private)?;
+    Ok(home)
 }
 
 /// The names of what lies in the folder of all projects' data.
@@ -133,7 +142,7 @@ pub(super) fn all(home: &Path) -> Result<Vec<String>> {
 /// Where the data of the project in `folder` (canonical) lies, by what stands in `.origin` and not by the project's name: for when `agents.toml` cannot
 /// be read. None: it has never run.
 pub(crate) fn find(folder: &Path) -> Result<Option<Layout>> {
-    let (home, runtime) = (env::agents_home(), env::agents_runtime());
+    let (home, runtime) = (home()?, env::agents_runtime());
     let hash = crate::contract::layout::hash(folder);
     for name in all(&home)?.iter().filter(|name| name.starts_with(&format!("{hash}-"))) {
         if origin(&home.join(name))?.as_deref() == Some(folder) {
@@ -145,7 +154,7 @@ pub(crate) fn find(folder: &Path) -> Result<Option<Layout>> {
 
 /// The project's folder, for a folder in one of its sessions' worktrees.
 pub(crate) fn owner_of_worktree(folder: &Path) -> Result<Option<PathBuf>> {
-    let Ok(home) = fs::canonical(&env::agents_home()) else { return Ok(None) };
+    let Ok(home) = fs::canonical(&home()?) else { return Ok(None) };
     let Ok(below) = folder.strip_prefix(&home) else { return Ok(None) };
     let mut parts = below.components();
     let (Some(instance), Some(worktrees), Some(_)) = (parts.next(), parts.next(), parts.next()) else { return Ok(None) };

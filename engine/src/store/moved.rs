@@ -44,7 +44,7 @@ struct Move {
 
 /// Data that this checkout may have left behind when it was moved; what is certain comes first.
 pub(crate) fn formers(project: &Project) -> Result<Vec<Former>> {
-    let (home, runtime) = (env::agents_home(), env::agents_runtime());
+    let (home, runtime) = (instance::home()?, env::agents_runtime());
     let repository = Repository::around(&project.folder).ok();
     let mut found = vec![];
     for name in super::instance::all(&home)? {

@@ -52,7 +52,7 @@ impl Project {
         };
         let name = folder.file_name().map_or_else(|| "root".into(), |n| n.to_string_lossy().into_owned());
         let config = Config::parse(&file, &text, &name)?;
-        let layout = Layout::new(folder, &config.name, &env::agents_home(), &env::agents_runtime());
+        let layout = Layout::new(folder, &config.name, &super::instance::home()?, &env::agents_runtime());
         Ok(Project { folder: folder.to_path_buf(), config, layout })
     }
 

@@ -134,6 +134,54 @@ fn a_folder_that_another_user_made_first_is_not_used() {
 }
 
 #[test]
+fn a_home_in_which_others_have_a_hand_is_not_believed() {
+    if !can_be_another("a_home_in_which_others_have_a_hand_is_not_believed") {
+        return;
+    }
+    let project = TestProject::new(TWO);
+    let home = project.root().join("home/.local/state/agents");
+    let run = |args: &[&str]| {
+        let said = project.run(args);
+        (said.code, said.stderr.replace(&*home.to_string_lossy(), "HOME"))
+    };
+    let mode = |mode: u32| std::fs::set_permissions(&home, std::fs::Permissions::from_mode(mode)).unwrap();
+    for started in [false, true] {
+        if started {
+            project.run(&["up"]).ok();
+        } else {
+            std::fs::create_dir_all(&home).unwrap();
+        }
+        chown(&home, Some(STRANGER), Some(STRANGER)).unwrap();
+        for args in [&["up"] as &[&str], &["status"], &["down"], &["send", "lead", "x"], &["task", "add", "lead", "x"]] {
+            let (code, said) = run(args);
+            assert!(
+                code == 1 && said.contains(&format!("HOME: belongs to user {STRANGER}")) && said.contains("AGENTS_HOME"),
+                "{args:?}: {said}"
+            );
+        }
+        chown(&home, Some(0), Some(0)).unwrap();
+        mode(0o777);
+        let (code, said) = run(&["up"]);
+        assert!(code == 1 && said.contains("HOME: has mode 0777, so everybody may exchange what lies there"), "{said}");
+        // As in a folder for temporary files, where each may remove his own only; and what a group may write.
+        for fine in [0o1777, 0o775, 0o755] {
+            mode(fine);
+            project.run(&["up"]).ok();
+        }
+    }
+    // One that lies elsewhere is looked at there.
+    project.run(&["down"]).ok();
+    let elsewhere = project.root().join("elsewhere");
+    std::fs::rename(&home, &elsewhere).unwrap();
+    symlink(&elsewhere, &home).unwrap();
+    project.run(&["up"]).ok();
+    chown(&elsewhere, Some(STRANGER), None).unwrap();
+    project.run(&["status"]).fails(1, "belongs to user");
+    chown(&elsewhere, Some(0), None).unwrap();
+    project.run(&["down"]).ok();
+}
+
+#[test]
 fn a_link_in_place_of_a_folder_is_not_followed() {
     // One that leads somewhere, and one that leads nowhere.
     let elsewhere = tempfile::tempdir().unwrap();
