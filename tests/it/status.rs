@@ -184,8 +184,9 @@ fn the_terminal_is_whole_after_watching() {
         eprintln!("skipped: there is no script(1)");
         return;
     }
-    for (how, key) in [("q", &b"q"[..]), ("Ctrl-C", b"\x03")] {
-        let inner = format!("stty -a; {} status --watch; echo; echo ended=$?; stty -a", env!("CARGO_BIN_EXE_fleet"));
+    for (how, key) in [("q", &b"q"[..]), ("Ctrl-C", b"\x03"), ("TERM", b""), ("HUP", b"")] {
+        let watch = format!("sh -c 'echo $$ >pid; exec {} status --watch'", env!("CARGO_BIN_EXE_fleet"));
+        let inner = format!("stty -a; {watch}; echo; echo ended=$?; stty -a");
         let mut command = home.command("script", &home.file("home"));
         command.args(["-qec", &inner, "/dev/null"]).env("TERM", "xterm");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -196,7 +197,13 @@ fn the_terminal_is_whole_after_watching() {
         while let Ok(got @ 1..) = out.read(&mut buffer) {
             seen.push_str(&String::from_utf8_lossy(&buffer[..got]));
             if !typed && seen.contains("q ends") {
-                child.stdin.as_mut().unwrap().write_all(key).unwrap();
+                match key {
+                    b"" => {
+                        let pid = home.read("home/pid");
+                        assert!(std::process::Command::new("kill").args(["-s", how, pid.trim()]).status().unwrap().success());
+                    }
+                    key => child.stdin.as_mut().unwrap().write_all(key).unwrap(),
+                }
                 typed = true;
             }
             if seen.matches("speed").count() == 2 && seen.trim_end().ends_with("echoke") {

@@ -18,6 +18,7 @@ mod hook;
 mod info;
 mod kill;
 mod list;
+mod live;
 mod logs;
 mod look;
 mod mail;

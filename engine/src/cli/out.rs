@@ -4,6 +4,7 @@
 //! others are shown, not sent. Colour is added here, as sequences of our own, and only where the reader is a terminal that wants it.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
+mod page;
 mod table;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use anstyle::{AnsiColor, Color, Style};
 use unicode_width::UnicodeWidthStr;
 
+pub use self::page::{drawn, page};
 pub use self::table::Table;
 use crate::error::{Error, Result};
 
@@ -201,24 +203,6 @@ pub fn laid_out(table: &Table) -> String {
     }
 }
 
-/// Draws a page on the terminal that stdout is, over what was there: its lines from the top, then the last one. What does not fit is counted.
-pub fn page(lines: &str, last: Option<&Text>) {
-    let rows = crate::os::pty::size(io::stdout()).map_or(0, |size| usize::from(size.rows));
-    let last = last.map(|last| last.render(stdout_colour()));
-    raw(drawn(lines, last.as_deref(), rows).as_bytes());
-}
-
-/// Each line erased to its end, then all below: no flicker. The lowest row stays empty, as the line break before it must not push the first one out.
-fn drawn(lines: &str, last: Option<&str>, rows: usize) -> String {
-    let lines: Vec<&str> = lines.lines().collect();
-    let room = if rows == 0 { usize::MAX } else { rows.saturating_sub(1 + usize::from(last.is_some())).max(2) };
-    let shown = if lines.len() > room { room - 1 } else { lines.len() };
-    let more = (shown < lines.len()).then(|| format!("… {} more lines: a taller window shows them", lines.len() - shown));
-    let all = lines[..shown].iter().copied().chain(more.as_deref()).chain(last);
-    let text: String = all.map(|line| format!("{line}\x1b[K\r\n")).collect();
-    format!("\x1b[H{text}\x1b[J")
-}
-
 /// Whether stdout is a terminal.
 pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
@@ -334,8 +318,9 @@ pub fn say(text: impl Into<Text>) {
 /// The state of what goes on, on stderr, in place of the one before; an empty one takes it away. Only where a person looks on.
 pub fn progress(text: &str) {
     if is_interactive() {
+        // Cut off by the terminal: a line that goes on in the next row could not be taken away again.
         let line = clean(text).replace('\n', " ");
-        let _ = write!(io::stderr().lock(), "\r{line}\x1b[K");
+        let _ = write!(io::stderr().lock(), "\r\x1b[?7l{line}\x1b[K\x1b[?7h");
     }
 }
 
@@ -378,15 +363,6 @@ pub fn raw_while_heard(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn a_page_is_no_longer_than_the_terminal() {
-        let draw = |rows| super::drawn("one\ntwo\nthree", Some("end"), rows).replace("\x1b[K\r\n", "/");
-        assert_eq!(draw(5), "\x1b[Hone/two/three/end/\x1b[J");
-        assert_eq!(draw(4), "\x1b[Hone/… 2 more lines: a taller window shows them/end/\x1b[J");
-        assert_eq!(draw(0), draw(50));
-        assert_eq!(super::drawn("one", None, 10), "\x1b[Hone\x1b[K\r\n\x1b[J");
-    }
-
     use super::*;
     use proptest::prelude::*;
 

@@ -1,7 +1,8 @@
 //! `agents status`
 
-use std::time::Duration;
+use std::os::fd::AsFd;
 
+use super::live::Live;
 use super::out::{self, Table, Text, Tone};
 use super::place::Place;
 use super::{Context, ask, look};
@@ -98,7 +99,6 @@ pub(super) fn remark(agent: &AgentStatus) -> &str {
 
 /// Shows every change; where no watchdog runs, waits until one does. Nothing wakes it in between, so moments are shown, not ages.
 fn watch(place: &Place, json: bool) -> Result<()> {
-    const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
     if let Ok(project) = &place.project {
         instance::prepare(project)?;
     }
@@ -106,7 +106,7 @@ fn watch(place: &Place, json: bool) -> Result<()> {
     let socket = layout.watchdog_socket().file_name().unwrap_or_default().to_string_lossy().into_owned();
     // A watchdog may be killed while it is asked; the next one answers.
     let mut failed = 0;
-    out::only_shows();
+    let live = Live::begin(json)?;
     loop {
         let mut changes = Changes::of(&layout.runtime)?;
         // Whoever starts a watchdog holds this lock until it listens.
@@ -125,15 +125,18 @@ fn watch(place: &Place, json: bool) -> Result<()> {
             Ok(Err(state)) => {
                 failed = 0;
                 show(&state, json);
-                changes.wait(&socket)?;
+                while !changes.touched(&socket)? {
+                    live.wait(changes.as_fd(), None, &|| show(&state, json))?;
+                }
                 continue;
             }
         };
-        while let Ok(frame) = stream.next_by(clock::monotonic() + FOREVER) {
+        let mut shown: Option<EngineStatus> = None;
+        while let Ok(frame) = live.next(&mut stream, &|| shown.iter().for_each(|status| show(status, json))) {
             match serde_json::from_slice(&frame.payload) {
                 Ok(FromWatchdog::Status { status }) => {
                     failed = 0;
-                    show(&look::complete(status, &place.declared()), json);
+                    show(shown.insert(look::complete(status, &place.declared())), json);
                 }
                 Ok(
                     FromWatchdog::Settled { .. } | FromWatchdog::Failed { .. } | FromWatchdog::Upgraded { .. } | FromWatchdog::Tasks { .. },

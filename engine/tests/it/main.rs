@@ -43,4 +43,5 @@ mod tasks;
 mod tmux;
 mod upgrade;
 mod version;
+mod window;
 mod wrong;

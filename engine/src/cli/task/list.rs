@@ -1,9 +1,11 @@
 //! `agents task list`
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::super::live::Live;
 use super::super::{Context, look, out};
 use super::rows::{Row, summary, table};
 use super::why::Queue;
@@ -182,19 +184,24 @@ fn watch(place: &Place, args: &Args) -> Result<()> {
     tasks::prepare(layout)?;
     let folders: Vec<_> = Lies::ALL.iter().map(|lies| layout.task_place(*lies)).chain([layout.tasks()]).collect();
     let mut changes = Changes::of_any(&folders)?;
-    let mut before = None;
-    out::only_shows();
+    let live = Live::begin(args.json)?;
+    let mut shown: Option<View> = None;
     loop {
         let now = clock::now();
         let view = View::of(place, args, now);
-        if before.as_ref() != Some(&view.rows) {
+        if shown.as_ref().is_none_or(|shown| shown.rows != view.rows) {
             show(&view, layout, now, args.json);
-            before = Some(view.rows);
         }
-        changes.wait_any()?;
+        let draw = || show(&view, layout, now, args.json);
+        while !changes.drain()? {
+            live.wait(changes.as_fd(), None, &draw)?;
+        }
         // What comes in a burst is shown together.
         let until = clock::monotonic() + TOGETHER;
-        while changes.wait_any_by(until)? {}
+        while live.wait(changes.as_fd(), Some(until), &draw)? {
+            changes.drain()?;
+        }
+        shown = Some(view);
     }
 }
 
