@@ -97,18 +97,25 @@ impl<'a> Git<'a> {
         run_holding(&Run { argv: &argv, folder: Some(self.folder), env: &self.env, timeout: self.timeout }, self.holding.map(Lock::fd))
     }
 
+    fn end(&self, args: &[&str]) -> Result<Output> {
+        self.output(args).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::failed("git was not found").hint("install git 2.30 or newer and see that it is on PATH"),
+            _ => Error::failed(format!("{}: {e}", self.what(args))),
+        })
+    }
+
+    fn what(&self, args: &[&str]) -> String {
+        format!("git {} in {}", args.join(" "), self.folder.display())
+    }
+
     /// Runs it; its standard output without the last newline, or an error with what git said.
     pub fn run(&self, args: &[&str]) -> Result<String> {
-        let what = || format!("git {} in {}", args.join(" "), self.folder.display());
-        let output = self.output(args).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => Error::failed("git was not found").hint("install git 2.30 or newer and see that it is on PATH"),
-            _ => Error::failed(format!("{}: {e}", what())),
-        })?;
+        let output = self.end(args)?;
         if output.code == 0 {
-            return Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned());
+            return Ok(text(&output));
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        let mut error = Error::failed(format!("{} ended with status {}", what(), output.code));
+        let mut error = Error::failed(format!("{} ended with status {}", self.what(args), output.code));
         for line in said.lines().filter(|l| !l.trim().is_empty()).take(5) {
             error = error.because(line.trim());
         }
@@ -117,4 +124,24 @@ impl<'a> Git<'a> {
         }
         Err(error)
     }
+
+    /// Runs it for an answer that may be no; then there is none. One that a signal has ended has not answered, which is an error.
+    pub fn ask(&self, args: &[&str]) -> Result<Option<String>> {
+        let output = self.end(args)?;
+        match output.code {
+            0 => Ok(Some(text(&output))),
+            1..=SIGNALS => Ok(None),
+            code => {
+                Err(Error::failed(format!("{} was ended by {}", self.what(args), super::signal::name(code - SIGNALS)))
+                    .hint("run this again"))
+            }
+        }
+    }
+}
+
+/// A status above this tells a signal.
+const SIGNALS: i32 = 128;
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
 }

@@ -78,8 +78,7 @@ impl Repository {
 
     /// The commit that a name means, if it means one.
     pub fn commit(&self, name: &str) -> Result<Option<String>> {
-        let output = self.git().output(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])?;
-        Ok((output.code == 0).then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+        self.git().ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])
     }
 
     /// The commit of a branch; none where there is no such branch. Read from git's files, which costs no process, where it keeps references in files.
@@ -268,9 +267,7 @@ struct Snapshot<'a> {
 
 impl Snapshot<'_> {
     fn maybe(&self, args: &[&str]) -> Result<Option<String>> {
-        let output = self.git.output(args)?;
-        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        Ok((output.code == 0 && !text.is_empty()).then_some(text))
+        Ok(self.git.ask(args)?.filter(|text| !text.is_empty()))
     }
 
     fn take(&self, links: &[String]) -> Result<Work> {
