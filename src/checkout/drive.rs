@@ -64,7 +64,7 @@ fn output(argv: &[String], folder: &Path) -> std::io::Result<process::Output> {
     if let Some(program) = argv.first_mut().filter(|p| p.contains('/')) {
         *program = folder.join(&*program).display().to_string();
     }
-    process::run(&process::Run { argv: &argv, folder: Some(folder), env: &[], timeout: Some(COMMAND_TIMEOUT) })
+    process::run(&process::Run { argv: &argv, folder: Some(folder), timeout: Some(COMMAND_TIMEOUT), ..process::Run::default() })
 }
 
 /// Whether a harness's own status command says that the project is up; true where it has none.

@@ -42,6 +42,8 @@ pub fn doing(what: &str, then: &str) -> Doing {
 
 impl Drop for Doing {
     fn drop(&mut self) {
+        // Else what is told of it would not be true any more.
+        stand_still_if_ending();
         let mut deeds = deeds();
         if let Some(at) = deeds.open.iter().position(|(number, _)| *number == self.0) {
             let (_, line) = deeds.open.remove(at);

@@ -31,6 +31,9 @@ pub const AGENTS_TASK_DIR: &str = "AGENTS_TASK_DIR";
 /// Set in the environment of the engine's daemons, so that an agent that starts some (of another project) does not take them for its own children.
 pub const AGENTS_DAEMON: &str = "AGENTS_DAEMON";
 
+/// Set for git and other commands that one of ours runs and waits for: marks all that they start, so that they end with it.
+pub const AGENTS_COMMAND: &str = "AGENTS_COMMAND";
+
 /// A variable's value; one that is set but empty counts as unset, as the XDG base directory specification says.
 pub fn get(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|v| !v.is_empty())

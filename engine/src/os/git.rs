@@ -94,7 +94,8 @@ impl<'a> Git<'a> {
             argv.extend(["-c".into(), setting.clone()]);
         }
         argv.extend(args.iter().map(|a| (*a).to_owned()));
-        run_holding(&Run { argv: &argv, folder: Some(self.folder), env: &self.env, timeout: self.timeout }, self.holding.map(Lock::fd))
+        let run = Run { argv: &argv, folder: Some(self.folder), env: &self.env, timeout: self.timeout, whole: true };
+        run_holding(&run, self.holding.map(Lock::fd))
     }
 
     fn end(&self, args: &[&str]) -> Result<Output> {

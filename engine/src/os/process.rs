@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cgroup::Group;
+use super::interrupt::Mark;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -308,11 +309,22 @@ pub fn own_path() -> Option<PathBuf> {
 }
 
 /// Variables of the agent that may have started a daemon: nothing of that one's.
-pub(super) fn foreign_variables() -> [&'static str; 8] {
+pub(super) fn foreign_variables() -> [&'static str; 9] {
     use super::env::{
-        AGENTS_CONFIG, AGENTS_DATA_DIR, AGENTS_MARK, AGENTS_PROGRAM, AGENTS_PROJECT, AGENTS_SESSION, AGENTS_TASK, AGENTS_TASK_DIR,
+        AGENTS_COMMAND, AGENTS_CONFIG, AGENTS_DATA_DIR, AGENTS_MARK, AGENTS_PROGRAM, AGENTS_PROJECT, AGENTS_SESSION, AGENTS_TASK,
+        AGENTS_TASK_DIR,
     };
-    [AGENTS_MARK, AGENTS_SESSION, AGENTS_PROJECT, AGENTS_DATA_DIR, AGENTS_CONFIG, AGENTS_PROGRAM, AGENTS_TASK, AGENTS_TASK_DIR]
+    [
+        AGENTS_COMMAND,
+        AGENTS_MARK,
+        AGENTS_SESSION,
+        AGENTS_PROJECT,
+        AGENTS_DATA_DIR,
+        AGENTS_CONFIG,
+        AGENTS_PROGRAM,
+        AGENTS_TASK,
+        AGENTS_TASK_DIR,
+    ]
 }
 
 /// Where a daemon's standard error goes. Where nothing can be written, a daemon without last words is better than none.
@@ -503,6 +515,8 @@ pub struct Run<'a> {
     pub folder: Option<&'a Path>,
     pub env: &'a [(String, String)],
     pub timeout: Option<std::time::Duration>,
+    /// It leaves nobody behind on purpose: whoever it has started ends with this process, if that is interrupted meanwhile, also where it has gone before.
+    pub whole: bool,
 }
 
 /// Runs a command with no standard input, and waits for its end, or until the time is up: then it is killed and the error's kind is `TimedOut`.
@@ -533,8 +547,11 @@ pub fn run_holding(run: &Run<'_>, held: Option<BorrowedFd<'_>>) -> io::Result<Ou
             Ok(())
         });
     }
-    super::interrupt::stand_still_if_ending();
-    let handle = expression.start()?;
+    let mark = if run.whole { Mark::new() } else { None };
+    if let Some(mark) = &mark {
+        expression = expression.env(super::env::AGENTS_COMMAND, &mark.0);
+    }
+    let handle = super::interrupt::start(|| expression.start())?;
     let output = match run.timeout {
         None => handle.wait()?,
         Some(timeout) => match handle.wait_timeout(timeout)? {

@@ -57,7 +57,7 @@ impl Tmux {
 
     /// One call to its end. `TimedOut`: the server does not answer.
     pub fn call(&self, args: &[&str], limit: Duration) -> io::Result<Output> {
-        run(&Run { argv: &self.argv(args), folder: Some(Path::new("/")), env: &[], timeout: Some(limit) })
+        run(&Run { argv: &self.argv(args), folder: Some(Path::new("/")), timeout: Some(limit), ..Run::default() })
     }
 
     /// A client on this terminal until it ends, which may take days.

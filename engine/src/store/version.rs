@@ -90,7 +90,13 @@ impl Program {
     /// Asks it and waits for the answer.
     pub fn ask(&self, layout: &Layout, folder: &Path, env: &BTreeMap<String, String>) -> Result<String, String> {
         let env: Vec<(String, String)> = env.clone().into_iter().collect();
-        let run = process::Run { argv: &self.command, folder: Some(folder), env: &env, timeout: Some(crate::core::limits::VERSION_WAIT) };
+        let run = process::Run {
+            argv: &self.command,
+            folder: Some(folder),
+            env: &env,
+            timeout: Some(crate::core::limits::VERSION_WAIT),
+            ..process::Run::default()
+        };
         let output = process::run(&run).map_err(|e| e.to_string())?;
         if output.code != 0 {
             return Err(format!("it exited with status {}", output.code));

@@ -432,7 +432,7 @@ pub(crate) fn furnish(project: &Project, session: &str, folder: &Path, lock: &Lo
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value));
     for argv in &table.post_create {
-        let output = run_holding(&Run { argv, folder: Some(folder), env: &variables, timeout: None }, Some(lock.fd()))
+        let output = run_holding(&Run { argv, folder: Some(folder), env: &variables, whole: true, ..Run::default() }, Some(lock.fd()))
             .map_err(|e| Error::failed(format!("post_create: {}: {e}", argv.join(" "))))?;
         let mut said = format!("$ {}\n", argv.join(" ")).into_bytes();
         said.extend(output.stdout);

@@ -127,7 +127,7 @@ impl Stage {
     }
 
     fn run(&self, argv: &[String], folder: &Path) -> Result<process::Output> {
-        Ok(process::run(&process::Run { argv, folder: Some(folder), env: &self.env, timeout: Some(LIMIT) })?)
+        Ok(process::run(&process::Run { argv, folder: Some(folder), env: &self.env, timeout: Some(LIMIT), ..process::Run::default() })?)
     }
 
     fn is_interrupted(&self) -> bool {
