@@ -224,6 +224,9 @@ pub const TASK_FILE_BYTES_MAX: u64 = 64 << 20;
 /// So many tasks are added from one file: they are all in memory while they are checked.
 pub const TASKS_AT_ONCE_MAX: usize = 10_000;
 
+/// So many adders that were interrupted at the last moment are remembered, so that their tasks are not added twice.
+pub const TASK_BATCHES_UNTOLD_MAX: usize = 16;
+
 /// An attempt that may take longer than a year has no limit at all.
 pub const TASK_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 86_400);
 

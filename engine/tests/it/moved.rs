@@ -143,7 +143,7 @@ fn killed_at_any_point_it_is_finished_by_the_next() {
     let home = project.folder.clone();
     to(&mut project, "elsewhere");
     let away = project.folder.clone();
-    sweep(&project, &["info", "--adopt"], &mut |when| {
+    sweep(&project, &["info", "--adopt"], &mut |when, _| {
         // Whole already, or finished now.
         let said = project.run(&["info", "--adopt"]);
         assert!(said.code == 0 || said.stderr.contains("nothing that this checkout"), "{when}: {said:?}");

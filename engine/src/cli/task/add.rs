@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::super::{Context, out};
+use super::super::{Context, interrupt, out};
 use super::batch::{Batch, Entry};
 use super::{all_named, draft};
 use crate::contract::layout::Layout;
@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::os::fs;
 use crate::os::socket::Stream;
 use crate::store::project::Project;
+use crate::store::tasks::batch::{self, Batch as Together};
 use crate::store::{instance, tasks};
 
 /// Queue a task, or many from a file; prints each id once the task is on disk for good
@@ -84,23 +85,42 @@ struct Added {
     agent: String,
 }
 
+impl Added {
+    fn of(task: &Task) -> Added {
+        Added { task: task.task, name: task.name.clone(), agent: task.agent.clone() }
+    }
+}
+
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let project = Project::find(&context.folder)?;
     instance::prepare(&project)?;
     let layout = &project.layout;
-    let added = match &args.from {
-        Some(file) => many(&project, context, file)?,
-        None => vec![one(&project, context, args)?],
+    batch::finish(layout, true)?;
+    let Some(file) = &args.from else {
+        let added = Added::of(&one(&project, context, args)?);
+        if args.json {
+            out::json(&added)
+        } else {
+            out::fact(added.task.to_string())
+        }
+        return wake(layout);
     };
+    let doing = interrupt::doing(
+        &format!("adding the tasks of {}", file.display()),
+        "all of them are added, or none; the same command again completes it and adds none twice",
+    );
+    let mut batch = many(&project, context, file)?;
+    batch.tasks.sort_by_key(|t| t.task);
     if args.json {
-        let facts: Vec<Added> = added.iter().map(|t| Added { task: t.task, name: t.name.clone(), agent: t.agent.clone() }).collect();
-        if args.from.is_some() { out::json(&facts) } else { out::json(&facts[0]) }
+        out::json(&batch.tasks.iter().map(Added::of).collect::<Vec<_>>());
     } else {
         // At once, as there may be thousands.
-        let ids: String = added.iter().map(|t| format!("{}\n", t.task)).collect();
+        let ids: String = batch.tasks.iter().map(|t| format!("{}\n", t.task)).collect();
         out::lines(ids.as_bytes());
     }
-    wake(layout)
+    wake(layout)?;
+    drop(doing);
+    batch.told()
 }
 
 /// Somebody has to look at the queue. A watchdog that runs sees it by itself.
@@ -185,7 +205,7 @@ fn add(layout: &Layout, mut new: Vec<Task>) -> Result<Vec<Task>> {
 }
 
 /// All of a file, or nothing.
-fn many(project: &Project, context: &Context, file: &Path) -> Result<Vec<Task>> {
+fn many(project: &Project, context: &Context, file: &Path) -> Result<Together> {
     let layout = &project.layout;
     let (bytes, shown, folder) = if file == Path::new("-") {
         (stdin()?, PathBuf::from("standard input"), context.folder.clone())
@@ -195,6 +215,11 @@ fn many(project: &Project, context: &Context, file: &Path) -> Result<Vec<Task>> 
     };
     let text = String::from_utf8(bytes)
         .map_err(|e| Error::invalid(&shown, format!("it is not UTF-8 at byte {}", e.utf8_error().valid_up_to())))?;
+    let source = batch::source(&folder, &text);
+    if let Some(together) = batch::interrupted(layout, &source)? {
+        out::say("these were added by a command that was interrupted before it had said so; none is added twice");
+        return Ok(together);
+    }
     let batch = Batch::parse(&shown, &text)?;
     if batch.entries.len() > limits::TASKS_AT_ONCE_MAX {
         let most = limits::TASKS_AT_ONCE_MAX;
@@ -236,8 +261,7 @@ fn many(project: &Project, context: &Context, file: &Path) -> Result<Vec<Task>> 
     let mut ordered: Vec<Option<Task>> = drafts.iter().cloned().map(Some).collect();
     let in_order: Vec<Task> = batch.order().into_iter().filter_map(|n| ordered[n].take()).collect();
     in_order.iter().flat_map(|t| &t.after).filter(|id| !ids.contains(id)).for_each(|id| warn_of(layout, *id));
-    tasks::add(layout, &in_order)?;
-    Ok(drafts)
+    batch::add(layout, source, in_order)
 }
 
 /// What is to be done, byte for byte; from standard input without the newline that ends a file.

@@ -4,6 +4,7 @@
 //! nobody who does not ask for them.
 
 pub(crate) mod archive;
+pub(crate) mod batch;
 pub(crate) mod launch;
 mod number;
 pub(crate) mod sentinel;
@@ -254,7 +255,7 @@ pub(crate) fn write(layout: &Layout, place: Place, task: &Task) -> Result<()> {
     Ok(fs::write_batch_from(Some(&layout.tasks()), &[(path, text(&task)?)], 0o600)?)
 }
 
-/// Removes what writers that were killed have left, and claims that came to nothing.
+/// Removes what writers that were killed have left, and claims that came to nothing; adds what they had begun to add. Waits for nobody.
 pub(crate) fn sweep(layout: &Layout) -> Result<()> {
     for name in fs::list(&layout.tasks())? {
         let mut parts = name.strip_prefix('.').unwrap_or_default().rsplit('.');
@@ -274,7 +275,7 @@ pub(crate) fn sweep(layout: &Layout) -> Result<()> {
             }
         }
     }
-    Ok(())
+    batch::finish(layout, false)
 }
 
 /// Whether there is anything for a watchdog to do or to look at.
