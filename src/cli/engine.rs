@@ -133,10 +133,11 @@ fn build(registry: &Registry, reference: &str, harness: Option<&str>) -> Result<
     fs::create_dirs(&above)?;
     let lock = one_builder(&above.join(".lock"))?;
     let folder = above.join(&commit);
-    fs::remove_tree(&folder)?;
     let git = Git::at(&mirror.path).without_hooks().holding(&lock);
     let shown = folder.display().to_string();
-    git.run(&["worktree", "prune"])?;
+    // A git that is killed while it adds one leaves it locked, and then no git prunes it.
+    let clear = || fs::remove_tree(&folder).and_then(|()| fs::remove_tree(&mirror.path.join("worktrees")));
+    clear()?;
     git.run(&["worktree", "add", "--quiet", "--force", "--detach", &shown, &commit])?;
     out::say(format!("building {reference} of harness {}", harness.name));
     let progress = Progress::of_one(&format!("building {reference}"));
@@ -146,8 +147,7 @@ fn build(registry: &Registry, reference: &str, harness: Option<&str>) -> Result<
     let run = process::Run { argv: &argv, folder: Some(&folder), env: &environment, ..process::Run::default() };
     let output = process::run(&run);
     drop(progress);
-    fs::remove_tree(&folder)?;
-    git.run(&["worktree", "prune"])?;
+    clear()?;
     let output = output?;
     if output.code != 0 {
         return Err(not_built(reference, &above.join(format!("{commit}.log")), &output.stderr)?);

@@ -4,8 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::home::{Ran, TestHome};
+use crate::kill::{State, Sweep, expect, strace_is_here};
 
 /// A home whose carried engine has a second version, and its tree's id.
 fn ready(cargo: &str) -> (TestHome, String) {
@@ -91,4 +93,40 @@ fn a_builder_killed_in_the_middle_is_followed_by_another() {
     Ran::of(build(&home).output().unwrap()).ok();
     assert!(home.file(&format!(".cache/agents/engines/{tree}/agents")).exists());
     assert_eq!(half_made(&home), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_build_killed_anywhere_is_repeated() {
+    if !strace_is_here() {
+        return;
+    }
+    let (home, tree) = ready(PROGRAM);
+    let path = format!("PATH={}:{}", home.file("tools").display(), std::env::var("PATH").unwrap());
+    let program = home.file(&format!(".cache/agents/engines/{tree}/agents"));
+    let version = || Ran::of(Command::new(&program).arg("--version").output().unwrap());
+    let look = |home: &TestHome| {
+        // A builder that outlives its starter goes on.
+        let lock = home.file(&format!(".cache/agents/engines/.lock-{tree}"));
+        assert!(!lock.exists() || Command::new("flock").arg(lock).arg("true").status().unwrap().success());
+        let found = if program.exists() { State::New } else { State::Old };
+        if found == State::New {
+            expect("the program", &version().out, "agents 9.0.0\n")?;
+        }
+        let again = Ran::of(build(home).output().unwrap());
+        if again.code != 0 {
+            return Err(format!("repeated it ended with {}: {}", again.code, again.err));
+        }
+        expect("the program", &version().out, "agents 9.0.0\n")?;
+        let left = [".cache/agents/engines", ".cache/fleet/build"].map(|f| std::fs::read_dir(home.file(f)).unwrap().flatten());
+        let names: Vec<String> = left.into_iter().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
+        let half: Vec<&String> = names.iter().filter(|n| n.contains("build-") || n.len() == 40 && **n != tree).collect();
+        expect("half builds", &format!("{half:?}"), "[]")?;
+        let mirror = home.file(".cache/fleet/harness/agents-carried");
+        expect("work trees", &home.git(&mirror, &["worktree", "list"]).lines().count().to_string(), "1")?;
+        Ok(found)
+    };
+    let fleet = env!("CARGO_BIN_EXE_fleet");
+    let tally = Sweep::of(&home, &["env", &path, fleet, "engine", "build", "v9.0.0"], &look).within(Duration::from_secs(20)).run();
+    assert!(tally.torn.is_empty(), "{}", tally.torn.join("\n\n"));
+    assert!(tally.old > 0 && tally.new > 0, "{tally:?}");
 }
