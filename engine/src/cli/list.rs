@@ -7,7 +7,7 @@ use super::{Context, look, status};
 use crate::contract::status::State;
 use crate::error::Result;
 use crate::os::env;
-use crate::store::session::{self, UNDERWAY};
+use crate::store::session;
 
 /// Show all sessions: whose they are, on which branch, since when
 #[derive(clap::Args)]
@@ -55,7 +55,7 @@ fn live(place: &Place) -> Result<Vec<Row>> {
     let status = |id: &str| state.agents.iter().chain(&state.sessions).find(|s| s.session == id);
     let rows = place.sessions()?.into_iter().map(|meta| {
         let mut row = Row::of(&place.layout, &meta, status(&meta.session), State::Down);
-        if let Some(what) = meta.key(UNDERWAY) {
+        if let Some(what) = meta.underway() {
             row.reason = format!("{what} is under way, or was interrupted");
         }
         row

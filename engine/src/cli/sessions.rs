@@ -243,8 +243,8 @@ pub(super) fn recover(project_folder: &Path, links: &[String], layout: &Layout) 
                 fs::remove_file(&layout.session(&id))?;
             }
         }
-        for meta in meta::list(layout)?.into_iter().filter(|m| m.is_spawned() || m.key(UNDERWAY).is_some()) {
-            if meta.key(UNDERWAY).is_none() {
+        for meta in meta::list(layout)?.into_iter().filter(|m| m.is_spawned() || m.underway().is_some()) {
+            if meta.underway().is_none() {
                 if is_unstarted(layout, &meta)? {
                     unstarted.push(meta.session);
                 }
@@ -253,7 +253,7 @@ pub(super) fn recover(project_folder: &Path, links: &[String], layout: &Layout) 
             // Read again, as its command may have ended it between the two looks.
             if let Some(lock) = Lock::try_take(&layout.operation_lock(&meta.session))?
                 && let Ok(meta) = meta::read(layout, &meta.session)
-                && meta.key(UNDERWAY).is_some()
+                && meta.underway().is_some()
             {
                 left.push((meta, lock));
             }
@@ -264,11 +264,11 @@ pub(super) fn recover(project_folder: &Path, links: &[String], layout: &Layout) 
     }
     for (meta, lock) in left {
         let id = meta.session.clone();
-        if meta.key(UNDERWAY) == Some("spawn") {
+        if meta.underway() == Some("spawn") {
             undo_spawn(project_folder, links, layout, meta, &lock)?;
             out::say(format!("{id}: an interrupted spawn was undone"));
         } else {
-            let word = meta.key(UNDERWAY).unwrap_or_default().to_owned();
+            let word = meta.underway().unwrap_or_default().to_owned();
             finish_kill(project_folder, links, layout, meta, &lock)?;
             let what = if word == "restore" { "an interrupted restore was undone" } else { "an interrupted kill was finished" };
             out::say(format!("{id}: {what}"));

@@ -20,7 +20,7 @@ use crate::os::{clock, fs};
 use crate::store::boot::{self, Boot};
 use crate::store::meta::{self, Meta, STARTED_AT, Wanted};
 use crate::store::project::Project;
-use crate::store::session::{NAME, UNDERWAY};
+use crate::store::session::NAME;
 use crate::store::{self, instance, launch};
 
 /// Start the project's agents and spawned sessions, or these; those that run are left alone
@@ -68,7 +68,7 @@ pub(super) fn bring(
     let then = format!("what was begun goes on by itself; `agents status` shows it, `agents {command}` completes it");
     let _doing = interrupt::doing("starting agents", &then);
     let (mut metas, mut damaged) = meta::survey(layout)?;
-    if metas.iter().any(|m| m.key(UNDERWAY).is_some()) {
+    if metas.iter().any(|m| m.underway().is_some()) {
         drop(lock);
         sessions::recover(&project.folder, &project.config.worktree.symlinks, layout)?;
         lock = command_lock(layout, command)?;
@@ -172,7 +172,7 @@ fn is_written(layout: &Layout, launch: &Launch) -> bool {
 /// The declared agents and the spawned sessions that the words name; without words all, save sessions whose agent has ended its work.
 fn chosen<'a>(project: &'a Project, metas: &'a [Meta], words: &[String]) -> Result<(Vec<&'a str>, Vec<&'a Meta>)> {
     let declared: Vec<&str> = project.config.agents.iter().map(|a| a.name.as_str()).collect();
-    let spawned = || metas.iter().filter(|m| m.is_spawned() && m.key(UNDERWAY).is_none());
+    let spawned = || metas.iter().filter(|m| m.is_spawned() && m.underway().is_none());
     if words.is_empty() {
         return Ok((declared, spawned().filter(|m| m.status != "exited").collect()));
     }

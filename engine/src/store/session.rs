@@ -15,7 +15,7 @@ use crate::os::process::ProcessId;
 /// Who asked for the session: [`OPERATOR`], or another session's id. What has this key is no declared agent's own session.
 pub(crate) const SPAWNED_BY: &str = "spawnedBy";
 pub(crate) const OPERATOR: &str = "operator";
-/// `spawn`, `kill` or `restore`: begun and not ended. Without a holder of the session's operation lock, it was interrupted.
+/// `spawn`, `kill` or `restore`, see [`Meta::underway`]. Without a holder of the session's operation lock, it was interrupted.
 pub(crate) const UNDERWAY: &str = "underway";
 /// Where its worktree lies. What has this key has one.
 pub(crate) const WORKTREE: &str = "worktree";
@@ -53,6 +53,10 @@ impl Meta {
     /// It was spawned, and is not a declared agent's own.
     pub fn is_spawned(&self) -> bool {
         self.other.contains_key(SPAWNED_BY)
+    }
+    /// `spawn`, `kill` or `restore`: begun and not ended. A live one whose end is written down was being moved to the archive.
+    pub fn underway(&self) -> Option<&str> {
+        self.key(UNDERWAY).or_else(|| self.key(ENDED_AT).map(|_| "kill"))
     }
     pub fn has_worktree(&self) -> bool {
         self.other.contains_key(WORKTREE)
