@@ -186,7 +186,8 @@ fn verbs_say_what_they_cannot_do() {
     hint: agents task show t1
     ");
     insta::assert_snapshot!(wrong(&["task", "wait", "t1", "--timeout", "10ms"]), @r"
-    75 error: not in time: t1
+    75 no task is started until `agents up`: the queue was stopped by `agents down`
+    error: not in time: t1
     hint: agents task list
     ");
     insta::assert_snapshot!(wrong(&["task", "clean", "t1"]), @r"

@@ -9,14 +9,12 @@ use serde::Serialize;
 
 use super::super::{Context, interrupt, out};
 use super::batch::{Batch, Entry};
-use super::{all_named, draft};
+use super::{all_named, draft, wake};
 use crate::contract::layout::Layout;
 use crate::contract::task::{End, Place as Lies, Task, TaskId};
 use crate::core::limits;
-use crate::drive::start;
 use crate::error::{Error, Kind, Result};
 use crate::os::fs;
-use crate::os::socket::Stream;
 use crate::store::project::Project;
 use crate::store::tasks::batch::{self, Batch as Together};
 use crate::store::{instance, tasks};
@@ -121,18 +119,6 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     wake(layout)?;
     drop(doing);
     batch.told()
-}
-
-/// Somebody has to look at the queue. A watchdog that runs sees it by itself.
-fn wake(layout: &Layout) -> Result<()> {
-    if tasks::are_stopped(layout) {
-        out::say("no task is started until `agents up`: the queue was stopped by `agents down`");
-        return Ok(());
-    }
-    if Stream::connect(&layout.watchdog_socket()).is_ok() {
-        return Ok(());
-    }
-    start::watchdog(layout).map(drop).map_err(|e| e.hint("the task is queued; `agents up` starts what runs it"))
 }
 
 fn one(project: &Project, context: &Context, args: &Args) -> Result<Task> {

@@ -96,6 +96,8 @@ struct View {
     rows: Vec<Row>,
     counts: Vec<(Lies, usize)>,
     archived: bool,
+    /// Nobody runs what waits.
+    unattended: bool,
 }
 
 impl View {
@@ -138,7 +140,7 @@ impl View {
         for lies in [Lies::Finished(End::Failed), Lies::Finished(End::Timeout)].into_iter().filter(|lies| !wanted(*lies)) {
             counts.push((lies, tasks::list(layout, lies).map_or(0, |ids| ids.len())));
         }
-        View { rows, counts, archived: false }
+        View { rows, counts, archived: false, unattended: queue.is_unattended(now) }
     }
 
     fn of_archived(layout: &Layout, wanted: impl Fn(Lies) -> bool, row: impl Fn(Lies, &Task) -> Row) -> View {
@@ -146,7 +148,7 @@ impl View {
             out::warn(&e.to_string());
             vec![]
         });
-        let mut view = View { rows: vec![], counts: vec![], archived: true };
+        let mut view = View { rows: vec![], counts: vec![], archived: true, unattended: false };
         for (end, id, folder) in found.into_iter().filter(|(end, ..)| wanted(Lies::Finished(*end))) {
             match archive::read(&folder, id) {
                 Ok(task) => view.rows.push(row(Lies::Finished(end), &task)),
@@ -166,6 +168,8 @@ impl View {
         let mut text = summary(&self.counts);
         if tasks::are_stopped(layout) {
             text = text.and(out::Tone::Warn, "  ·  stopped: agents up");
+        } else if self.unattended {
+            text = text.and(out::Tone::Warn, "  ·  nobody runs them: agents up");
         }
         text
     }
@@ -188,7 +192,8 @@ fn watch(place: &Place, args: &Args) -> Result<()> {
     let mut shown: Option<View> = None;
     loop {
         let now = clock::now();
-        let view = View::of(place, args, now);
+        // Who begins to run them changes nothing that is watched.
+        let view = View { unattended: false, ..View::of(place, args, now) };
         if shown.as_ref().is_none_or(|shown| shown.rows != view.rows) {
             show(&view, layout, now, args.json);
         }

@@ -20,7 +20,9 @@ use super::place::Place;
 use super::{Context, out};
 use crate::contract::layout::Layout;
 use crate::contract::task::{End, Place as Lies, Task, TaskId};
+use crate::drive::start;
 use crate::error::{Error, Result};
+use crate::os::socket::Stream;
 use crate::store::tasks;
 
 /// Queue work for agents, see it run, wait for it
@@ -53,6 +55,18 @@ enum Verb {
     Retry(order::RetryArgs),
     Timeout(order::TimeoutArgs),
     Clean(clean::Args),
+}
+
+/// Somebody has to look at the queue. A watchdog that runs sees it by itself.
+fn wake(layout: &Layout) -> Result<()> {
+    if tasks::are_stopped(layout) {
+        out::say("no task is started until `agents up`: the queue was stopped by `agents down`");
+        return Ok(());
+    }
+    if Stream::connect(&layout.watchdog_socket()).is_ok() {
+        return Ok(());
+    }
+    start::watchdog(layout).map(drop).map_err(|e| e.hint("the task is queued; `agents up` starts what runs it"))
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::{Context, look, out};
 use super::rows::{Row, length, took};
 use super::why::{Queue, Why};
-use super::{FINISHED, Place, all_named};
+use super::{FINISHED, Place, all_named, wake};
 use crate::contract::layout::Layout;
 use crate::contract::task::{End, Place as Lies, TaskId};
 use crate::error::{Error, Kind, Result};
@@ -54,6 +54,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     let mut waiting =
         Waiting { place: &place, open: ids.iter().copied().collect(), told: BTreeMap::new(), quiet: args.json, all: ids.len() };
     waiting.look(None);
+    if !waiting.open.is_empty() {
+        wake(&place.layout)?;
+    }
     let in_time = loop {
         if waiting.open.is_empty() {
             break true;

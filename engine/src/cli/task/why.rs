@@ -9,6 +9,7 @@ use super::live;
 use crate::contract::layout::Layout;
 use crate::contract::task::{End, Place as Lies, Task, TaskId};
 use crate::model::tasks::Tasks;
+use crate::os::lock::Lock;
 use crate::store::tasks;
 
 /// What keeps a pending task.
@@ -83,6 +84,15 @@ impl Queue {
             return Why::LaneFull(lane.clone(), limit);
         }
         if self.running().count() >= rules.parallel { Why::Full(rules.parallel) } else { Why::Next }
+    }
+
+    /// Something is to be done, and nobody sees to it: all was killed at once, or the machine was started again.
+    pub fn is_unattended(&self, now: Timestamp) -> bool {
+        let goes_on = |task: &Task| matches!(self.why(task, now), Why::Next | Why::Until(..) | Why::Full(_) | Why::LaneFull(..));
+        let alone = |layout: &Layout| Lock::is_held(&layout.watchdog_lock()).is_ok_and(|held| !held);
+        !self.stopped
+            && self.layout.as_ref().is_some_and(alone)
+            && self.live.values().any(|(place, task)| *place == Lies::Running || (*place == Lies::Pending && goes_on(task)))
     }
 
     /// The first task, however far up, that has ended in another way than well, or is gone. Held ones may still end well, so they only wait.
