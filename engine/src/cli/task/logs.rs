@@ -36,7 +36,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
             return Err(Error::failed(format!("task {id} is in the archive, and its log is gone: it is {state}"))
                 .hint(format!("agents task show {id}")));
         }
-        return Err(Error::failed(format!("task {id} has written nothing yet: it is {state}")).hint(format!("agents task show {id}")));
+        let yet = if matches!(tasks::place(layout, id), Some(Lies::Finished(_))) { "" } else { " yet" };
+        return Err(Error::failed(format!("task {id} has written nothing{yet}: it is {state}")).hint(format!("agents task show {id}")));
     }
     // Another attempt may follow one that has ended: only a task that is at its end says nothing more.
     let over = || !matches!(tasks::place(layout, id), Some(Lies::Pending | Lies::Running));
