@@ -1,16 +1,15 @@
-//! Starting a program inside a control group, so that nothing it starts can ever have been outside.
+//! Starting a program in a terminal: as leader of its own session, in a folder, with no signal blocked or ignored, and where wanted inside a control group, so
+//! that nothing it starts can ever have been outside.
 //!
-//! `posix_spawn` cannot do that with every C library that is about: a child of `clone3` is born in the group (`CLONE_INTO_CGROUP`, Linux 5.7), or, where that
-//! is not to be had and in the separate hierarchies, writes itself into it before it becomes the program.
+//! Until it becomes the program, the new process lives in this one's memory, on a stack of its own, and this one's thread waits (`CLONE_VM`, `CLONE_VFORK`), as
+//! `posix_spawn` does it: no page table is copied, and no page is written twice. What `posix_spawn` cannot do with every C library that is about is to have it
+//! born in the group (`CLONE_INTO_CGROUP`, Linux 5.7). Where that is not to be had, and in the separate hierarchies, it writes itself into its groups first.
 
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::cgroup::Entry;
-
-/// Of `linux/sched.h`.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// What is started, and where.
 pub(super) struct Start<'a> {
@@ -22,10 +21,11 @@ pub(super) struct Start<'a> {
     pub folder: &'a CStr,
     /// Stays open in the program.
     pub lock: BorrowedFd<'a>,
-    pub entry: &'a Entry,
+    /// Into which groups; none: it stays in this process's.
+    pub entry: Option<&'a Entry>,
 }
 
-/// All that the child needs; made before, as it may not allocate.
+/// All that the child uses; made before, as it may not allocate.
 struct Ready {
     file: *const libc::c_char,
     argv: Vec<*const libc::c_char>,
@@ -35,14 +35,16 @@ struct Ready {
     lock: i32,
     /// Into which it writes itself.
     procs: Vec<i32>,
-    /// Takes why it could not become the program.
+    /// Why it could not become the program; zero as long as nothing failed. The child writes it.
     failure: i32,
 }
 
-/// As `posix_spawn`: returns once the program is executed, or why it was not.
+/// For the few calls that the child makes.
+const STACK_BYTES: usize = 16 << 10;
+
+/// Returns once the program is executed, or why it was not.
 pub(super) fn start(start: &Start<'_>) -> io::Result<i32> {
     let pointers = |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
-    let (failed, failure) = io::pipe()?;
     let mut ready = Ready {
         file: start.file.as_ptr(),
         argv: pointers(start.argv),
@@ -52,63 +54,108 @@ pub(super) fn start(start: &Start<'_>) -> io::Result<i32> {
         terminal: CString::new(format!("/proc/self/fd/{}", start.terminal.as_raw_fd()))?,
         lock: start.lock.as_raw_fd(),
         procs: vec![],
-        failure: failure.as_raw_fd(),
+        failure: 0,
     };
-    let all: Vec<i32> = start.entry.procs.iter().map(AsRawFd::as_raw_fd).collect();
-    let mut pid = -1;
-    if let Some(folder) = &start.entry.folder {
+    let all: Vec<i32> = start.entry.iter().flat_map(|entry| &entry.procs).map(AsRawFd::as_raw_fd).collect();
+    let folder = start.entry.and_then(|entry| entry.folder.as_ref());
+    let mut pid = Err(io::ErrorKind::Unsupported.into());
+    if let Some(folder) = folder {
         ready.procs = all.get(1..).unwrap_or_default().to_vec();
-        // SAFETY: `ready` holds all that the child uses, and the child makes system calls only.
-        pid = unsafe { clone(&ready, Some(folder.as_raw_fd())) };
+        pid = with_signals_blocked(|| clone_into(folder.as_raw_fd(), &mut ready));
     }
-    if pid < 0 {
+    if pid.is_err() {
         ready.procs = all;
-        // SAFETY: as above.
-        pid = unsafe { clone(&ready, None) };
+        pid = with_signals_blocked(|| clone(&mut ready));
     }
-    if pid < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    drop(failure);
-    let mut code = [0u8; 4];
-    // The write end is closed by exec or by the child's end.
-    let told = loop {
-        match rustix::io::read(&failed, &mut code) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => break other?,
+    let pid = pid?;
+    // SAFETY: the child, which wrote it, has become a program or has ended.
+    match unsafe { (&raw const ready.failure).read_volatile() } {
+        0 => Ok(pid),
+        code => {
+            let mut status = 0;
+            // SAFETY: our own child, which is ending and has not been collected.
+            unsafe { libc::waitpid(pid, &mut status, 0) };
+            Err(io::Error::from_raw_os_error(code))
         }
-    };
-    if told == 0 {
-        return Ok(pid as i32);
     }
-    let mut status = 0;
-    // SAFETY: our own child, which is ending and has not been collected.
-    unsafe { libc::waitpid(pid as i32, &mut status, 0) };
-    Err(io::Error::from_raw_os_error(i32::from_ne_bytes(code)))
 }
 
-/// # Safety
-/// This process must have one thread, or `ready` must suffice without any lock: the child runs in a copy of this memory.
-unsafe fn clone(ready: &Ready, group: Option<i32>) -> libc::c_long {
-    // The parent waits, so that the terminal and the lock are the child's by the time that it goes on.
-    let flags = libc::CLONE_VFORK;
-    // SAFETY: without CLONE_VM and a stack either call is a fork; zero means "none" in every field of the structure.
+/// None of this process's handlers may run in the child, as it has the same memory.
+fn with_signals_blocked<T>(run: impl FnOnce() -> T) -> T {
+    // SAFETY: both sets are valid, and the thread's own mask is put back.
     unsafe {
-        let pid = match group {
-            Some(group) => {
-                let mut args: libc::clone_args = std::mem::zeroed();
-                args.flags = flags as u64 | CLONE_INTO_CGROUP;
-                args.exit_signal = libc::SIGCHLD as u64;
-                args.cgroup = group as u64;
-                libc::syscall(libc::SYS_clone3, &args, std::mem::size_of::<libc::clone_args>())
-            }
-            None => libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0),
-        };
-        if pid != 0 {
-            return pid;
-        }
-        let code = execute(ready);
-        libc::write(ready.failure, (&raw const code).cast(), 4);
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let result = run();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        result
+    }
+}
+
+const FLAGS: i32 = libc::CLONE_VM | libc::CLONE_VFORK;
+
+fn clone(ready: &mut Ready) -> io::Result<i32> {
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / size_of::<u128>());
+    // SAFETY: the stack is the child's alone and outlives it in this memory, as this thread goes on only when the child has left it; so does `ready`.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().add(stack.capacity());
+        libc::clone(enter, top.cast(), FLAGS | libc::SIGCHLD, std::ptr::from_mut(ready).cast())
+    };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
+}
+
+/// As [`clone`], the child born in the group with this folder. The C library has no function for it.
+#[cfg(target_arch = "x86_64")]
+fn clone_into(group: i32, ready: &mut Ready) -> io::Result<i32> {
+    /// Of `linux/sched.h`.
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / size_of::<u128>());
+    // SAFETY: zero means "none" in every field.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = FLAGS as u64 | INTO_CGROUP;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.stack = stack.as_mut_ptr().expose_provenance() as u64;
+    args.stack_size = (stack.capacity() * size_of::<u128>()) as u64;
+    args.cgroup = group as u64;
+    let pid: i64;
+    // SAFETY: for the parent this is a system call. The child finds itself at the same place with zero in `rax` and on its own stack, calls `enter` and never
+    // leaves it. Memory is as [`clone`] has it.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r8",
+            "call r9",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => pid,
+            in("rdi") &raw const args,
+            in("rsi") size_of::<libc::clone_args>(),
+            in("r8") std::ptr::from_mut(ready),
+            in("r9") enter as extern "C" fn(*mut libc::c_void) -> i32,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    if pid < 0 { Err(io::Error::from_raw_os_error(-pid as i32)) } else { Ok(pid as i32) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn clone_into(_group: i32, _ready: &mut Ready) -> io::Result<i32> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The child: becomes the program, or says why not and ends.
+extern "C" fn enter(ready: *mut libc::c_void) -> i32 {
+    let ready: *mut Ready = ready.cast();
+    // SAFETY: `start` holds it until this process has left its memory.
+    unsafe {
+        let code = execute(&*ready);
+        (&raw mut (*ready).failure).write_volatile(code);
         libc::_exit(127)
     }
 }
@@ -116,7 +163,7 @@ unsafe fn clone(ready: &Ready, group: Option<i32>) -> libc::c_long {
 /// Becomes the program; only why it could not comes back.
 ///
 /// # Safety
-/// Only in a new process.
+/// Only in a new process, on a stack of its own.
 unsafe fn execute(ready: &Ready) -> i32 {
     // SAFETY: plain system calls on numbers and on what `ready` holds.
     unsafe {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
+use super::born::{self, Start};
 use super::cgroup::Group;
 use super::process::ProcessId;
 
@@ -105,8 +106,8 @@ pub struct Program<'a> {
 
 /// Starts a program as leader of its own session with the terminal as its controlling one. Returns once it is executed, or why not.
 ///
-/// By posix_spawn, which copies no page tables: a process that has much memory starts another as fast as one that has little. The program begins with no
-/// signal blocked and none ignored, whatever this process does for itself.
+/// A process that has much memory starts another as fast as one that has little. The program begins with no signal blocked and none ignored, whatever this
+/// process does for itself.
 pub fn spawn(pty: &Pty, program: &Program<'_>) -> io::Result<ProcessId> {
     let [name, rest @ ..] = program.argv else { return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty command")) };
     let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().filter(|(k, _)| !program.env_remove.iter().any(|r| k == r)).collect();
@@ -119,58 +120,21 @@ pub fn spawn(pty: &Pty, program: &Program<'_>) -> io::Result<ProcessId> {
     let file = text(file.as_os_str())?;
     let folder = text(program.folder.as_os_str())?;
     let entry = program.group.map(Group::entry);
-    let start = |pty: &Pty, file: &CStr, argv: &[CString], env: &[CString], folder: &CStr, lock: BorrowedFd<'_>| match &entry {
-        None => start(pty, file, argv, env, folder, lock),
-        Some(entry) => super::born::start(&super::born::Start { terminal: pty.slave.as_fd(), file, argv, env, folder, lock, entry }),
+    let start = |file: &CStr, argv: &[CString]| {
+        let terminal = pty.slave.as_fd();
+        born::start(&Start { terminal, file, argv, env: &env, folder: &folder, lock: program.lock, entry: entry.as_ref() })
     };
-    let pid = match start(pty, &file, &argv, &env, &folder, program.lock) {
+    let pid = match start(&file, &argv) {
         // No `#!` line: a script for the shell, as execvp takes it.
         Err(e) if e.raw_os_error() == Some(libc::ENOEXEC) => {
             let shell = c"/bin/sh";
             let argv = [shell.to_owned(), file].into_iter().chain(argv.into_iter().skip(1)).collect::<Vec<_>>();
-            start(pty, shell, &argv, &env, &folder, program.lock)
+            start(shell, &argv)
         }
         other => other,
     }?;
     // A child of ours that has ended keeps its entry until it is collected, so it is always found.
     ProcessId::of(pid).ok_or_else(|| io::Error::other("the new process has no entry in /proc"))
-}
-
-fn start(pty: &Pty, file: &CStr, argv: &[CString], env: &[CString], folder: &CStr, lock: BorrowedFd<'_>) -> io::Result<i32> {
-    let check = |code: i32| if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) };
-    let pointers = |list: &[CString]| list.iter().map(|s| s.as_ptr().cast_mut()).chain([std::ptr::null_mut()]).collect::<Vec<_>>();
-    // Opened by the leader of a session that has none, a terminal becomes its controlling one.
-    let terminal = CString::new(format!("/proc/self/fd/{}", pty.slave.as_raw_fd()))?;
-    let (argv, env) = (pointers(argv), pointers(env));
-    // SAFETY: attributes and actions are initialised before use and destroyed after it; every pointer outlives the call.
-    unsafe {
-        let mut attributes: libc::posix_spawnattr_t = std::mem::zeroed();
-        let mut actions: libc::posix_spawn_file_actions_t = std::mem::zeroed();
-        check(libc::posix_spawnattr_init(&mut attributes))?;
-        check(libc::posix_spawn_file_actions_init(&mut actions))?;
-        let mut signals: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut signals);
-        let mut pid = 0;
-        let done = check(libc::posix_spawnattr_setsigmask(&mut attributes, &signals))
-            .and_then(|()| {
-                libc::sigfillset(&mut signals);
-                check(libc::posix_spawnattr_setsigdefault(&mut attributes, &signals))
-            })
-            .and_then(|()| {
-                let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF | i32::from(libc::POSIX_SPAWN_SETSID);
-                check(libc::posix_spawnattr_setflags(&mut attributes, flags as libc::c_short))
-            })
-            .and_then(|()| check(libc::posix_spawn_file_actions_addopen(&mut actions, 0, terminal.as_ptr(), libc::O_RDWR, 0)))
-            .and_then(|()| check(libc::posix_spawn_file_actions_adddup2(&mut actions, 0, 1)))
-            .and_then(|()| check(libc::posix_spawn_file_actions_adddup2(&mut actions, 0, 2)))
-            // Onto itself: stays open in the program.
-            .and_then(|()| check(libc::posix_spawn_file_actions_adddup2(&mut actions, lock.as_raw_fd(), lock.as_raw_fd())))
-            .and_then(|()| check(libc::posix_spawn_file_actions_addchdir_np(&mut actions, folder.as_ptr())))
-            .and_then(|()| check(libc::posix_spawn(&mut pid, file.as_ptr(), &actions, &attributes, argv.as_ptr(), env.as_ptr())));
-        libc::posix_spawn_file_actions_destroy(&mut actions);
-        libc::posix_spawnattr_destroy(&mut attributes);
-        done.map(|()| pid)
-    }
 }
 
 /// The keys typed into a terminal, waiting for at least one. An error: it is gone.
