@@ -24,6 +24,12 @@ fn lives(pid: &str) -> bool {
     stat.rfind(") ").is_some_and(|at| !stat[at + 2..].starts_with(['Z', 'X']))
 }
 
+/// None: it has ended.
+fn parent(pid: &str) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).ok()?;
+    stat[stat.rfind(") ")? + 2..].split(' ').nth(1).map(str::to_owned)
+}
+
 /// Runs it until the slow program in it has said so, then signals it, or its whole process group where the name begins with a dash.
 fn interrupted(mut command: Command, reached: &Path, signal: &str) -> (Ran, String) {
     let mut child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
@@ -34,11 +40,22 @@ fn interrupted(mut command: Command, reached: &Path, signal: &str) -> (Ran, Stri
         std::thread::sleep(Duration::from_millis(5));
     }
     let pid = std::fs::read_to_string(reached).unwrap();
-    let (name, whom) = match signal.strip_prefix('-') {
-        Some(name) => (name, format!("-{}", child.id())),
-        None => (signal, child.id().to_string()),
-    };
-    assert!(Command::new("kill").args(["-s", name, "--", &whom]).status().unwrap().success());
+    let send = |name: &str, whom: &str| assert!(Command::new("kill").args(["-s", name, "--", whom]).status().unwrap().success());
+    let command = child.id().to_string();
+    match signal.strip_prefix('-') {
+        None => send(signal, &command),
+        // Whoever has started the slow program is gone before the command hears of it.
+        Some(name) => {
+            let starter = parent(&pid);
+            send("STOP", &command);
+            send(name, &format!("-{command}"));
+            while parent(&pid) == starter {
+                assert!(begun.elapsed() < Duration::from_secs(60), "{pid} has its parent still");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            send("CONT", &command);
+        }
+    }
     (Ran::of(child.wait_with_output().unwrap()), pid)
 }
 
@@ -62,7 +79,7 @@ fn create_and_update_end_with_their_git_and_its_hooks() {
         command.args(["create", name, "--harness", "sh"]).env("GIT_TEMPLATE_DIR", home.file("template"));
         command
     };
-    // git ends by Ctrl-C before anybody can ask whose the hook is, which does not hear it.
+    // git ends by Ctrl-C, and the hook does not hear it.
     let deaf = "trap '' INT\n";
     for (signal, code, before) in [("TERM", 143, ""), ("-INT", 130, ""), ("-INT", 130, deaf), ("-HUP", 129, ""), ("HUP", 129, deaf)] {
         script(&hook, &slow(&reached, before));
