@@ -1,7 +1,7 @@
 //! INT, TERM and HUP in a command that changes something: its other threads stand still where they would go on, and its children are ended.
 //!
 //! Ctrl-C goes to a whole process group, so git may be gone before this process has heard of it, and a hook that git had started is then nobody's below
-//! us any more. So whoever is to be ended with us bears a mark ([`Mark`]). What lost: *being a subreaper all the while* makes us the parent of daemons that
+//! us any more. So whoever is to be ended with us bears a mark (`Mark`). What lost: *being a subreaper all the while* makes us the parent of daemons that
 //! another command has left on purpose, which then end with us; *being one only while git runs* does so too where both run side by side; *git in a process group
 //! of its own*, which only we signal, is in the background of its terminal, where whoever asks for a passphrase is stopped.
 
