@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::Context;
 use crate::contract::layout::{CONFIG_FILE, Layout};
+use crate::contract::task::TaskId;
 use crate::error::{Error, Kind, Result};
 use crate::os::fs;
 use crate::os::lock::Lock;
@@ -88,6 +89,9 @@ impl Place {
 /// For a word that names nothing: what was probably meant.
 pub(super) fn unknown<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Error {
     let error = Error::usage(format!("there is no agent or session {word:?} here"));
+    if word.parse::<TaskId>().is_ok() {
+        return error.hint(format!("tasks have verbs of their own: agents task show {word}, agents task --help"));
+    }
     let known: std::collections::BTreeSet<&str> = known.collect();
     if known.is_empty() {
         return error.hint(format!("{CONFIG_FILE} declares none"));
@@ -114,6 +118,7 @@ mod tests {
         let known = || ["orchestrator", "int-1", "int-12"].into_iter();
         assert_eq!(unknown("orchestrater", known()).hints, ["did you mean `orchestrator`?"]);
         assert_eq!(unknown("int-2", known()).hints, ["did you mean `int-1`?"]);
+        assert_eq!(unknown("t12", known()).hints, ["tasks have verbs of their own: agents task show t12, agents task --help"]);
         assert_eq!(unknown("zzzzzz", known()).hints, ["known here: int-1, int-12, orchestrator"]);
         assert_eq!(unknown("x", std::iter::empty()).hints, ["agents.toml declares none"]);
     }
