@@ -171,6 +171,19 @@ fn a_program_that_is_not_there_is_not_tried_again() {
 }
 
 #[test]
+fn who_waits_for_a_task_has_the_queue_look_at_agents_toml_again() {
+    let queue = Queue::new(QUEUE);
+    queue.project.write_config(&QUEUE.replace("[agent.told]", "[agnt.told]"));
+    queue.add(1, "echo x > ran", json!({}));
+    let events = queue.tasks.parent().unwrap().join("events.jsonl");
+    queue.project.until("it waits for a valid file", |_| std::fs::read_to_string(&events).unwrap().contains("\"tasks-wait\""));
+    queue.project.write_config(QUEUE);
+    assert_eq!(queue.place(1), Some("pending"));
+    queue.project.run(&["task", "wait", "t1"]).ok();
+    assert_eq!(queue.file("ran"), "x\n");
+}
+
+#[test]
 fn the_timeout_is_the_watchdogs_and_takes_the_whole_tree() {
     let queue = Queue::new(QUEUE);
     queue.add(1, "trap '' TERM; setsid sleep 1000 & echo $! > child; sleep 1000", json!({"timeout_ms": 300}));

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::super::{Context, look, out};
+use super::super::{Context, ask, look, out};
 use super::rows::{Row, length, took};
 use super::why::{Queue, Why};
 use super::{FINISHED, Place, all_named, wake};
+use crate::contract::control::ToWatchdog;
 use crate::contract::layout::Layout;
 use crate::contract::task::{End, Place as Lies, TaskId};
 use crate::error::{Error, Kind, Result};
@@ -56,6 +57,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     waiting.look(None);
     if !waiting.open.is_empty() {
         wake(&place.layout)?;
+        // What is waited for may wait for an agents.toml that has been put right since.
+        if !tasks::are_stopped(&place.layout) {
+            ask::tasks(&place.layout, &ToWatchdog::Queue { end: false })?;
+        }
     }
     let in_time = loop {
         if waiting.open.is_empty() {
