@@ -116,6 +116,8 @@ fn a_publication_killed_anywhere_is_repeated() {
         return;
     }
     let home = TestHome::new();
+    // The mirror of what is carried is there: how it is made is tried by the first `create` and `init`.
+    home.fleet(&["create", "first"]).ok();
     let goal = home.file("pub.git");
     home.git(&home.file(""), &["init", "-q", "--bare", "pub.git"]);
     let (url, old) = (goal.display().to_string(), home.registry());
