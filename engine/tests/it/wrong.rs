@@ -286,9 +286,7 @@ fn a_place_for_data_that_is_none_is_named() {
     std::fs::write(root.join("file"), "").unwrap();
     symlink(root.join("gone"), root.join("link")).unwrap();
     let verbs: [&[&str]; 6] = [&["up"], &["restart"], &["spawn", "--no-worktree"], &["task", "add", "x"], &["status"], &["down"]];
-    for (home, words) in
-        [(root.join("file"), "Not a directory"), (root.join("link"), "No such file"), ("/proc/none".into(), "/proc/none: ")]
-    {
+    for (home, words) in [(root.join("file"), "is no folder"), (root.join("link"), "No such file"), ("/proc/none".into(), "/proc/none: ")] {
         for verb in verbs {
             let mut command = project.command(verb);
             command.env("AGENTS_HOME", &home);

@@ -96,8 +96,11 @@ fn left(folder: &Path) -> Result<Vec<(String, Record, Lock)>> {
         }
         let path = folder.join(&name);
         let Some(held) = Lock::try_take(&path)? else { continue };
-        let bytes = fs::read(&path)?;
-        // Its adder took it away between the two looks.
+        // Its adder took it away between two of these looks: gone, or made anew by the look at its lock.
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            bytes => bytes?,
+        };
         if bytes.is_empty() {
             fs::remove_file(&path)?;
             continue;
