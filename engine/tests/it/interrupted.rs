@@ -78,6 +78,18 @@ pub fn sweep(project: &TestProject, args: &[&str], check: &mut dyn FnMut(&str, O
     assert!(kills >= 10, "only {kills} kills");
 }
 
+/// The sessions, once none is just starting: who was interrupted did not wait for that.
+fn at_rest(project: &TestProject) -> Vec<Value> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let rows = rows(project, &[]);
+        if rows.iter().all(|row| row["state"] != "starting") || Instant::now() > deadline {
+            return rows;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_spawn_is_whole_or_nothing() {
     let project = project(ONE);
@@ -86,12 +98,14 @@ fn a_spawn_is_whole_or_nothing() {
     project.run(&["kill", "int-1"]).ok();
     git(&project.folder, &["branch", "-D", "session/int-1"]);
     sweep(&project, &["spawn", "--branch", "work"], &mut |when, _| {
-        project.run(&["clean"]).ok();
-        for row in rows(&project, &[]) {
+        let said = project.run(&["clean"]);
+        assert_eq!(said.code, 0, "{when}: {said:#?}");
+        for row in at_rest(&project) {
             assert_eq!(row["state"], "up", "{when}: {row:#}");
             let id = row["session"].as_str().unwrap();
             assert!(worktree(&project, id).join("file").exists(), "{when}");
-            project.run(&["kill", id]).ok();
+            let said = project.run(&["kill", id]);
+            assert_eq!(said.code, 0, "{when}: {said:#?}");
             git(&project.folder, &["branch", "-D", "work"]);
         }
         is_clean(&project);
@@ -117,7 +131,7 @@ fn a_kill_loses_nothing_and_is_finished() {
         }
         let found = std::fs::read_to_string(&file).unwrap_or_default();
         assert_eq!(found, "precious", "{when}: {clean:?} {restore:?}");
-        assert_eq!(rows(&project, &[])[0]["state"], "up", "{when}");
+        assert_eq!(at_rest(&project)[0]["state"], "up", "{when}");
         assert_eq!(git(&project.folder, &["worktree", "list"]).lines().count(), 2, "{when}");
     });
 }
@@ -131,7 +145,7 @@ fn a_restore_is_whole_or_archived_as_before() {
     project.run(&["kill", "int-1"]).ok();
     sweep(&project, &["restore", "int-1"], &mut |when, _| {
         project.run(&["clean"]).ok();
-        if let Some(row) = rows(&project, &[]).first() {
+        if let Some(row) = at_rest(&project).first() {
             assert_eq!(row["state"], "up", "{when}");
             assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious", "{when}");
             project.run(&["kill", "int-1"]).ok();
