@@ -29,6 +29,10 @@ static STARTS: RwLock<()> = RwLock::new(());
 /// Of the commands under way.
 static MARKS: Mutex<Vec<String>> = Mutex::new(vec![]);
 
+/// How long what runs may go on before it is asked to end. Most of what git does is done by then; asked in the moment in which it makes a lock file, it leaves
+/// that behind (a signal that arrives during the call finds a file that git has not noted yet), and every later git stops at it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// How long a killed process may take to be gone; only a kernel that waits for a device takes longer.
 const GONE: Duration = Duration::from_secs(5);
 
@@ -103,14 +107,24 @@ impl Signals {
         }
     }
 
-    /// Nobody in this process starts another one any more or goes on after one that has ended; all below it are ended, save daemons: with TERM, and
-    /// with KILL after `grace`, or at once where another signal comes.
+    /// Nobody in this process starts another one any more or goes on after one that has ended; all below it are ended, save daemons: what is not done in a
+    /// moment with TERM, and with KILL after `grace`, or at once where another signal comes.
     pub fn end_children(&self, grace: Duration) {
         // Whoever was just starting a process has done so.
         drop(STARTS.write());
         // What a child leaves behind when it ends becomes ours.
         let _ = become_subreaper();
         let marks = marks().iter().map(|mark| format!("{AGENTS_COMMAND}={mark}")).collect::<Vec<_>>();
+        let patience = monotonic() + PATIENCE.min(grace);
+        loop {
+            let members = members(&marks);
+            if members.is_empty() {
+                return;
+            }
+            if self.or_ended(&members, patience) {
+                break;
+            }
+        }
         let deadline = monotonic() + grace;
         let mut told: HashSet<ProcessId> = HashSet::new();
         loop {
