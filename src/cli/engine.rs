@@ -96,6 +96,9 @@ fn publish(home: &mut Home, url: &str) -> Result<()> {
     let git = Git::at(&mirror.path).holding(&home.lock);
     let refused = |mut e: Error| {
         e.message = format!("the engine could not be pushed to {url}");
+        if e.because.iter().any(|line| line.contains("remote rejected")) {
+            e = e.hint("a file that exists or differs there was left by a push whose receiving git was killed: remove it there, then run this again");
+        }
         e.hint("nothing was recorded; see that the repository exists, that you may push to it, and that its tag is not another engine's")
     };
     git.run(&["push", "--quiet", "--", url, &format!("{commit}:refs/tags/{tag}")]).map_err(refused)?;
