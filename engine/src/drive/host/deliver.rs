@@ -15,8 +15,8 @@ use crate::core::submit::{Next, Seen, Submit};
 use crate::os::clock::monotonic;
 use crate::store::mail;
 
-/// The kernel does not tell when a terminal's input was read, so it is asked: whenever the program prints, and at these growing intervals at most.
-const LOOK_FIRST: Duration = Duration::from_millis(2);
+/// The kernel does not tell when a terminal's input was read, so it is asked: at once, whenever the program prints, and at these growing intervals at most.
+const LOOK_FIRST: Duration = Duration::from_micros(250);
 const LOOK_LAST: Duration = Duration::from_millis(200);
 
 pub(super) const ENTER: &[u8] = b"\r";
@@ -288,7 +288,8 @@ impl Host {
             if !first.typed
                 && let Some(piece) = first.pieces.pop_front()
             {
-                (first.typed, first.look_at) = (true, now + LOOK_FIRST);
+                // A line that is not complete yet counts as read: its program gets the whole one at Enter.
+                (first.typed, first.look_at) = (true, now);
                 first.begun += 1;
                 let (message, begun, paste) = (first.message, first.begun, first.paste);
                 let noted = message.and_then(|message| self.note_typing(message, begun, paste));
