@@ -289,21 +289,46 @@ pub(super) fn capture(layout: &Layout, session: &str, lines: usize, styled: bool
 }
 
 /// A session's host, which is told of mail; or why there is none to tell.
-pub(super) struct Mailbox(Result<Stream>);
+pub(super) struct Mailbox {
+    stream: Result<Stream>,
+    /// The host has been asked something and its answer was not read.
+    asked: bool,
+}
 
 impl Mailbox {
-    /// From now on the host looks into the box when this connection ends, however it ends.
-    pub(super) fn open(layout: &Layout, session: &str) -> Mailbox {
-        let mut mailbox = Mailbox(host(layout, session));
-        if let Err(e) = mailbox.ask(session, false) {
-            mailbox.0 = Err(e);
+    fn new(layout: &Layout, session: &str) -> Mailbox {
+        Mailbox { stream: host(layout, session), asked: false }
+    }
+
+    /// From now on the host looks into the box when this connection ends, however it ends. What it says to that is heard when there is more to say, as it
+    /// reads what was asked also of who has died; or at once where it must not find by this what is put there next: what interrupts first.
+    pub(super) fn open(layout: &Layout, session: &str, interrupts: bool) -> Mailbox {
+        let mut mailbox = Mailbox::new(layout, session);
+        let told = if interrupts { mailbox.ask(session, false).map(drop) } else { mailbox.queue(session, false) };
+        if let Err(e) = told {
+            mailbox.stream = Err(e);
         }
         mailbox
     }
 
-    fn ask(&mut self, session: &str, interrupt: bool) -> Result<(String, bool)> {
-        let stream = self.0.as_mut().map_err(|e| Error::failed(&e.message))?;
+    fn queue(&mut self, session: &str, interrupt: bool) -> Result<()> {
+        let stream = self.stream.as_mut().map_err(|e| Error::failed(&e.message))?;
         queue(stream, &who(session), &ToHost::Mail { interrupt })?;
+        self.asked = true;
+        Ok(())
+    }
+
+    fn ask(&mut self, session: &str, interrupt: bool) -> Result<(String, bool)> {
+        if std::mem::take(&mut self.asked) {
+            self.answer(session)?;
+        }
+        self.queue(session, interrupt)?;
+        self.asked = false;
+        self.answer(session)
+    }
+
+    fn answer(&mut self, session: &str) -> Result<(String, bool)> {
+        let stream = self.stream.as_mut().map_err(|e| Error::failed(&e.message))?;
         match answer(stream, &who(session), AT_ONCE)? {
             FromHost::Mail { why, soon } => Ok((why, soon)),
             FromHost::Failed { reason } | FromHost::Detached { reason } => Err(Error::failed(reason)),
@@ -322,19 +347,19 @@ impl Mailbox {
         let mut told = self.ask(session, interrupt);
         if told.is_err() {
             // That host may have been replaced meanwhile.
-            told = Mailbox(host(layout, session)).ask(session, interrupt);
+            told = Mailbox::new(layout, session).ask(session, interrupt);
         }
         told.unwrap_or_else(|e| (e.message, Lock::is_held(&layout.host_lock(session)).unwrap_or(false)))
     }
 
     /// Waits until the host has news of the box. False: it had none by `deadline`, or hung up.
     pub(super) fn has_news_by(&mut self, deadline: Duration) -> bool {
-        self.0.as_mut().is_ok_and(|stream| stream.next_by(deadline).is_ok())
+        self.stream.as_mut().is_ok_and(|stream| stream.next_by(deadline).is_ok())
     }
 
     /// Why the first message that waits is not taken.
     pub(super) fn why(layout: &Layout, session: &str) -> Result<String> {
-        let mut mailbox = Mailbox(host(layout, session));
+        let mut mailbox = Mailbox::new(layout, session);
         Ok(mailbox.ask(session, false).map_or_else(|e| e.message, |(why, _)| why))
     }
 }

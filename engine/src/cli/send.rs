@@ -128,7 +128,7 @@ fn text(args: &Args) -> Result<String> {
 fn send(layout: &Layout, session: String, text: &str, args: &Args) -> Result<Sent> {
     let now = monotonic();
     // Before the message is there: whoever dies in between has told the host that there may be one.
-    let mut host = ask::Mailbox::open(layout, &session);
+    let mut host = ask::Mailbox::open(layout, &session, args.urgent);
     let id = mail::put(layout, &session, Origin::Sent, text)?;
     let (why, soon) = host.there_is_mail(layout, &session, args.urgent);
     let deadline = match args.wait {

@@ -90,8 +90,8 @@ pub(crate) fn put_holding(layout: &Layout, _lock: &Lock, session: &str, origin: 
     let head = serde_json::to_vec(&Head { at: clock::now(), origin }).map_err(|e| Error::failed(e.to_string()))?;
     let message = [head.as_slice(), b"\n", text.as_bytes()].concat();
     // The number first: what is lost in between is a number. After a power cut the message may be there and its number not: then the messages that are
-    // kept tell it.
-    fs::replace(&folder.join(LAST), format!("{id}\n").as_bytes(), 0o600)?;
+    // kept tell it. All numbers are of one length, so the file never grows.
+    fs::overwrite(&folder.join(LAST), format!("{id:010}\n").as_bytes(), 0o600)?;
     fs::write_atomic(&folder.join(name(id, Standing::Queued)), &message, 0o600)?;
     Ok(id)
 }
@@ -117,18 +117,15 @@ pub(crate) fn read(layout: &Layout, session: &str, id: u64, standing: Standing) 
     Ok((serde_json::from_str(head).map_err(|e| damaged(e.to_string()))?, body.to_owned()))
 }
 
-/// Changes what has become of a message. False: it was not in that state any more.
+/// Changes what has become of a message. False: it was not in that state any more. What settles it is durable; that it is being typed need not be, as a boot
+/// ends every terminal and the message waits again.
 pub(crate) fn turn(layout: &Layout, session: &str, id: u64, from: Standing, to: Standing) -> Result<bool> {
-    let old = path(layout, session, id, from);
-    match fs::rename(&old, &path(layout, session, id, to)) {
-        Ok(()) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(e.into()),
-    }
-    if matches!(to, Standing::Taken | Standing::Dropped) {
+    let turned = fs::rename_if_there(&path(layout, session, id, from), &path(layout, session, id, to))?;
+    if turned && matches!(to, Standing::Taken | Standing::Dropped) {
+        fs::sync_dir(&layout.mail(session))?;
         forget_old(layout, session);
     }
-    Ok(true)
+    Ok(turned)
 }
 
 /// What was settled long ago: whoever waited to hear of it has heard.
@@ -178,7 +175,7 @@ pub(crate) fn typing(layout: &Layout, session: &str) -> Option<Typing> {
 
 /// Before a piece of it is typed.
 pub(crate) fn write_typing(layout: &Layout, session: &str, typing: &Typing) -> std::io::Result<()> {
-    fs::replace(&layout.typing(session), &serde_json::to_vec(typing)?, 0o600)
+    fs::overwrite(&layout.typing(session), &serde_json::to_vec(typing)?, 0o600)
 }
 
 #[cfg(test)]
