@@ -54,6 +54,10 @@ impl Layout {
     pub fn sessions(&self) -> PathBuf {
         self.data.join("sessions")
     }
+    /// Files that were sessions' metadata, to be written anew. What is in them means nothing.
+    pub fn spares(&self) -> PathBuf {
+        self.data.join("spares")
+    }
     /// A session's metadata, `key=value` lines.
     pub fn session(&self, id: &str) -> PathBuf {
         self.sessions().join(id)

@@ -31,5 +31,5 @@ pub(crate) fn write(layout: &Layout, launches: &[Launch], metas: &[meta::Meta]) 
         files.push(launch::file(layout, launch)?);
     }
     files.extend(metas.iter().map(|m| meta::file(layout, m)));
-    Ok(fs::write_batch(&files, 0o600)?)
+    Ok(fs::write_batch_sparing(&layout.spares(), &layout.sessions(), &files, 0o600)?)
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{at, beside, parent};
+use super::{NOFOLLOW, at, beside, parent};
 
 /// Replaces a file of record: its bytes are written beside and brought to the disk, renamed over it, and the new name is made durable. After an error the
 /// file is the old one or the new one, whole. A symlink at `path` is replaced, not followed. `mode` is that of the new file, for example `0o600`.
@@ -21,8 +21,13 @@ pub fn write_batch(files: &[(PathBuf, Vec<u8>)], mode: u32) -> io::Result<()> {
 
 /// [`write_batch`], the files written in the folder `aside` of the same filesystem first: who watches their own folder sees only whole ones.
 pub fn write_batch_from(aside: Option<&Path>, files: &[(PathBuf, Vec<u8>)], mode: u32) -> io::Result<()> {
-    let mut batch = Batch { aside, mode, beside: vec![] };
-    if files.len() > SYNC_ONE_BY_ONE_MAX { batch.write_many(files) } else { batch.write_few(files) }
+    Batch { aside, spares: None, mode, beside: vec![] }.write_all(files)
+}
+
+/// [`write_batch`] for files that are many and are written again and again: those in the folder `of` change places with the files that they replace,
+/// which are kept as [`Spares`] and written anew the next time. To create and to remove a hundred files is most of what writing them costs.
+pub fn write_batch_sparing(spares: &Path, of: &Path, files: &[(PathBuf, Vec<u8>)], mode: u32) -> io::Result<()> {
+    Batch { aside: None, spares: Some(Spares::of(spares, of)), mode, beside: vec![] }.write_all(files)
 }
 
 /// Up to this many files are synced one by one; for more, one sync of the filesystem is cheaper (measured: about 1 ms each on ext4).
@@ -31,13 +36,74 @@ const SYNC_ONE_BY_ONE_MAX: usize = 4;
 /// Files that were written beside the ones that they are to replace. Dropped, it removes what was not renamed.
 struct Batch<'a> {
     aside: Option<&'a Path>,
+    spares: Option<Spares<'a>>,
     mode: u32,
     /// What it is called until then, and what it is to replace.
     beside: Vec<(PathBuf, &'a Path)>,
 }
 
+/// Files whose names nobody uses any more. One comes here only once it is durable that it was replaced: until then a loss of power may bring it back.
+struct Spares<'a> {
+    folder: &'a Path,
+    of: &'a Path,
+    free: Vec<String>,
+    /// What was replaced and is still called like a file that is being written.
+    replaced: Vec<PathBuf>,
+}
+
+impl<'a> Spares<'a> {
+    fn of(folder: &'a Path, of: &'a Path) -> Spares<'a> {
+        // Without them all is the same, only slower.
+        let free = super::list(folder).unwrap_or_default().into_iter().filter(|name| !name.starts_with('.')).collect();
+        Spares { folder, of, free, replaced: vec![] }
+    }
+
+    /// One of them under this name; false: there is none.
+    fn take(&mut self, name: &Path) -> bool {
+        while let Some(spare) = self.free.pop() {
+            let spare = self.folder.join(spare);
+            // Another may take it first.
+            if is_plain(&spare) && fs::rename(&spare, name).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Puts one in the place of the other, whose name it gets. False: that is not to be had here, or there is no other.
+    fn exchange(&mut self, new: PathBuf, path: &Path) -> bool {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        let exchanged = parent(path) == self.of && is_plain(path) && renameat_with(CWD, &new, CWD, path, RenameFlags::EXCHANGE).is_ok();
+        if exchanged {
+            self.replaced.push(new);
+        }
+        exchanged
+    }
+
+    /// Keeps what was replaced. What cannot be kept is removed.
+    fn keep(self) {
+        for old in self.replaced {
+            let name = old.file_name().unwrap_or_default().to_string_lossy();
+            let kept = self.folder.join(name.trim_start_matches('.').trim_end_matches(".tmp"));
+            if fs::rename(&old, &kept).is_err() && super::private_dir(self.folder).and_then(|()| fs::rename(&old, &kept)).is_err() {
+                let _ = fs::remove_file(&old);
+            }
+        }
+    }
+}
+
+/// Neither a link nor a folder, which would change places just as well.
+fn is_plain(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|m| m.is_file())
+}
+
 impl<'a> Batch<'a> {
+    fn write_all(mut self, files: &'a [(PathBuf, Vec<u8>)]) -> io::Result<()> {
+        if files.len() > SYNC_ONE_BY_ONE_MAX { self.write_many(files) } else { self.write_few(files) }
+    }
+
     fn write_few(&mut self, files: &'a [(PathBuf, Vec<u8>)]) -> io::Result<()> {
+        self.spares = None;
         let mut open = vec![];
         for (path, bytes) in files {
             let file = self.write(path, bytes)?;
@@ -55,20 +121,38 @@ impl<'a> Batch<'a> {
         files.iter().try_for_each(|(path, bytes)| self.write(path, bytes).map(drop))?;
         sync_filesystem(parent(first))?;
         self.rename()?;
-        sync_filesystem(parent(first))
+        sync_filesystem(parent(first))?;
+        if let Some(spares) = self.spares.take() {
+            spares.keep();
+        }
+        Ok(())
     }
 
     fn write(&mut self, path: &'a Path, bytes: &[u8]) -> io::Result<File> {
         let beside = beside(path);
         let beside = self.aside.map_or(beside.clone(), |a| a.join(beside.file_name().unwrap_or_default()));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(self.mode).open(&beside).map_err(|e| at(path, e))?;
+        let spared = match &mut self.spares {
+            Some(spares) if parent(path) == spares.of => spares.take(&beside),
+            Some(_) | None => false,
+        };
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(!spared).mode(self.mode).custom_flags(NOFOLLOW);
+        let opened = options.open(&beside).map_err(|e| at(path, e));
         self.beside.push((beside, path));
-        file.write_all(bytes).and_then(|()| file.set_permissions(fs::Permissions::from_mode(self.mode))).map_err(|e| at(path, e))?;
+        let mut file = opened?;
+        file.write_all(bytes)
+            .and_then(|()| if spared { file.set_len(bytes.len() as u64) } else { Ok(()) })
+            .and_then(|()| file.set_permissions(fs::Permissions::from_mode(self.mode)))
+            .map_err(|e| at(path, e))?;
         Ok(file)
     }
 
     fn rename(&mut self) -> io::Result<()> {
-        self.beside.iter().try_for_each(|(beside, path)| fs::rename(beside, path).map_err(|e| at(path, e)))?;
+        for (beside, path) in &self.beside {
+            if !self.spares.as_mut().is_some_and(|spares| spares.exchange(beside.clone(), path)) {
+                fs::rename(beside, path).map_err(|e| at(path, e))?;
+            }
+        }
         self.beside.clear();
         Ok(())
     }
@@ -123,4 +207,64 @@ pub fn sync_filesystem(path: &Path) -> io::Result<()> {
 pub fn append_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).open(path).map_err(|e| at(path, e))?;
     file.write_all(bytes).and_then(|()| file.sync_data()).map_err(|e| at(path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(folder: &Path) -> Vec<(String, String)> {
+        let names = super::super::list(folder).unwrap();
+        names.into_iter().map(|n| (n.clone(), fs::read_to_string(folder.join(n)).unwrap())).collect()
+    }
+
+    #[test]
+    fn files_that_are_written_again_change_places_with_spares() {
+        let folder = tempfile::tempdir().unwrap();
+        let (of, spares, other) = (folder.path().join("of"), folder.path().join("spares"), folder.path().join("other"));
+        fs::create_dir(&of).unwrap();
+        let inodes = |of: &Path| -> std::collections::BTreeSet<u64> {
+            use std::os::unix::fs::MetadataExt;
+            fs::read_dir(of).unwrap().map(|e| e.unwrap().metadata().unwrap().ino()).collect()
+        };
+        let batch = |text: &str| -> Vec<(PathBuf, Vec<u8>)> {
+            (0..10).map(|n| (of.join(n.to_string()), text.repeat(1 + n % 3).into_bytes())).chain([(other.clone(), text.into())]).collect()
+        };
+        let is = |text: &str| all(&of).iter().all(|(n, t)| *t == text.repeat(1 + n.parse::<usize>().unwrap() % 3)) && all(&of).len() == 10;
+        write_batch_sparing(&spares, &of, &batch("a long text\n"), 0o600).unwrap();
+        assert!(is("a long text\n") && !spares.exists());
+        let first = inodes(&of);
+        write_batch_sparing(&spares, &of, &batch("other\n"), 0o600).unwrap();
+        assert!(is("other\n") && inodes(&spares) == first);
+        let second = inodes(&of);
+        write_batch_sparing(&spares, &of, &batch("third\n"), 0o600).unwrap();
+        assert!(is("third\n") && inodes(&of) == first && inodes(&spares) == second);
+        assert_eq!(fs::read_to_string(&other).unwrap(), "third\n");
+        // What is none of ours there is left alone, and a link in a file's place is replaced as ever.
+        fs::remove_file(of.join("7")).unwrap();
+        std::os::unix::fs::symlink(&other, of.join("7")).unwrap();
+        std::os::unix::fs::symlink(&other, spares.join("link")).unwrap();
+        fs::create_dir(spares.join("folder")).unwrap();
+        write_batch_sparing(&spares, &of, &batch("again\n"), 0o600).unwrap();
+        assert!(is("again\n") && is_plain(&of.join("7")));
+        assert_eq!(fs::read_to_string(&other).unwrap(), "again\n");
+        assert!(fs::read_link(spares.join("link")).is_ok() && spares.join("folder").is_dir());
+        fs::remove_file(spares.join("link")).unwrap();
+        fs::remove_dir(spares.join("folder")).unwrap();
+        write_batch_sparing(&spares, &of, &batch("third\n"), 0o600).unwrap();
+        // One that cannot be written: the others are as they were, and nothing is left beside them.
+        fs::create_dir(of.join("x")).unwrap();
+        let mut wrong = batch("fourth\n");
+        wrong.insert(5, (of.join("none/y"), vec![]));
+        assert!(write_batch_sparing(&spares, &of, &wrong, 0o600).is_err());
+        fs::remove_dir(of.join("x")).unwrap();
+        assert!(is("third\n"));
+        assert_eq!(super::super::list(folder.path()).unwrap(), ["of", "other", "spares"]);
+        write_batch_sparing(&spares, &of, &batch("fifth\n"), 0o600).unwrap();
+        assert!(is("fifth\n") && all(&spares).len() >= 9);
+        let kept = all(&spares).len();
+        // A few are written as ever.
+        write_batch_sparing(&spares, &of, &[(of.join("1"), b"few\n".to_vec())], 0o600).unwrap();
+        assert_eq!((fs::read_to_string(of.join("1")).unwrap().as_str(), all(&spares).len()), ("few\n", kept));
+    }
 }
