@@ -62,8 +62,8 @@ pub const HOST_WINDOW: Duration = Duration::from_secs(60);
 /// A host waits so long for the lock of its session: the one before it may be at its end, and holds it until the kernel is done with it.
 pub const HOST_LOCK_WAIT: Duration = Duration::from_secs(2);
 
-/// A host that lost its watchdog and could not start a new one looks again after this, then ever less often: another host may be at it, or the dead one
-/// still holds its lock: the kernel ends a process's descriptors one after the other.
+/// A host that lost its watchdog and could neither start nor reach a new one looks again after this, then ever less often: another host may be at it, or the
+/// dead one still holds its lock: the kernel ends a process's descriptors one after the other.
 pub const WATCHDOG_RETRY_MIN: Duration = Duration::from_millis(2);
 
 /// At least this often.

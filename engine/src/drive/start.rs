@@ -61,14 +61,13 @@ pub fn try_watchdog(layout: &Layout) -> io::Result<bool> {
     spawn_watchdog(layout, lock).map(|()| true)
 }
 
-/// Tells the watchdog that runs, if one does, of a host it may not know.
-pub fn tell_watchdog(layout: &Layout, session: &str) {
-    if let Ok(mut stream) = Stream::connect(&layout.watchdog_socket()) {
-        let message = serde_json::to_vec(&ToWatchdog::Here { session: session.into() }).unwrap_or_default();
-        stream.queue(JSON, &message, vec![]);
-        // It goes into the socket's buffer or is said again later.
-        let _ = stream.flush();
-    }
+/// Tells the watchdog of a host that it may not know. The connection is to be kept until that watchdog has connected in turn: one that is only being
+/// started finds it in its socket's queue, and where it ends before, nobody has heard.
+pub fn tell_watchdog(layout: &Layout, session: &str) -> io::Result<Stream> {
+    let mut stream = Stream::connect(&layout.watchdog_socket())?;
+    stream.queue(JSON, &serde_json::to_vec(&ToWatchdog::Here { session: session.into() })?, vec![]);
+    stream.flush()?;
+    Ok(stream)
 }
 
 fn spawn_watchdog(layout: &Layout, lock: Lock) -> io::Result<()> {

@@ -318,7 +318,7 @@ impl Host {
                 // The newest watchdog is the one.
                 self.clients.all.iter_mut().filter(|c| c.role == Role::Watchdog).for_each(|c| c.gone = true);
                 self.clients.all[i].role = Role::Watchdog;
-                self.watchdog_due = None;
+                (self.watchdog_due, self.told_watchdog) = (None, None);
                 self.watchdog_retry = limits::WATCHDOG_RETRY_MIN;
                 let (status, run) = (self.status(), self.run_record());
                 self.clients.report(&status, &run, &self.pty.master);

@@ -53,7 +53,7 @@ use crate::os::lock::Lock;
 use crate::os::process;
 use crate::os::pty::Pty;
 use crate::os::signal;
-use crate::os::socket::{Listener, Stream};
+use crate::os::socket::{Fill, Listener, Stream};
 use crate::store;
 use crate::term::Recorder;
 
@@ -98,6 +98,8 @@ struct Host {
     watchdog_due: Option<Duration>,
     /// How long it waits before it looks for a watchdog once more.
     watchdog_retry: Duration,
+    /// To the watchdog that was told of this host and has not connected yet.
+    told_watchdog: Option<Stream>,
     quit: bool,
     /// The agent that was started last has printed something.
     spoke: bool,
@@ -225,6 +227,7 @@ impl Host {
             awaited: None,
             watchdog_due: None,
             watchdog_retry: limits::WATCHDOG_RETRY_MIN,
+            told_watchdog: None,
             quit: false,
             spoke: false,
             upgrade: None,
@@ -332,6 +335,7 @@ impl Host {
         asked.extend(self.watched.descriptor().map(|fd| (fd, PollFlags::IN)));
         asked.extend(self.pane.descriptor().map(|fd| (fd, PollFlags::IN)));
         asked.extend(self.outbox.descriptor().map(|fd| (fd, PollFlags::IN)));
+        asked.extend(self.told_watchdog.iter().map(|stream| (stream.as_fd(), PollFlags::IN)));
         let first_client = asked.len();
         asked.extend(self.clients.streams().map(interest));
         let ready = wait(&asked, deadline)?;
@@ -349,6 +353,7 @@ impl Host {
             self.notice_ends();
             self.record_stirred();
             self.post_waiting();
+            self.hear_watchdog();
         }
         if self.awaited.is_some() {
             self.reconsider(false);
@@ -460,19 +465,40 @@ impl Host {
 
     /// The watchdog's connection has ended: one of the hosts replaces it, and it will connect to all.
     fn replace_watchdog(&mut self) {
+        self.told_watchdog = None;
         if self.quit || self.clients.has_watchdog() {
             return;
         }
-        let started = start::try_watchdog(&self.layout);
-        match &started {
-            Ok(true) => {}
-            Ok(false) => start::tell_watchdog(&self.layout, &self.id),
-            Err(e) => self.log_event("watchdog", &format!("could not be started: {e}"), None),
-        }
+        let wait = match start::try_watchdog(&self.layout) {
+            Ok(true) => limits::WATCHDOG_RETRY_MAX,
+            // Another host is at it, or the dead one still holds its lock.
+            Ok(false) => {
+                self.told_watchdog = start::tell_watchdog(&self.layout, &self.id).ok();
+                if self.told_watchdog.is_some() { limits::WATCHDOG_RETRY_MAX } else { self.watchdog_retry }
+            }
+            Err(e) => {
+                self.log_event("watchdog", &format!("could not be started: {e}"), None);
+                limits::WATCHDOG_RETRY_MAX
+            }
+        };
         // Whoever started it, it connects; if it does not, look again.
-        let wait = if matches!(started, Ok(false)) { self.watchdog_retry } else { limits::WATCHDOG_RETRY_MAX };
+        self.look_for_watchdog_in(wait);
+    }
+
+    fn look_for_watchdog_in(&mut self, wait: Duration) {
         self.watchdog_due = Some(monotonic() + wait);
-        self.watchdog_retry = limits::WATCHDOG_RETRY_MAX.min(self.watchdog_retry * 2);
+        if wait == self.watchdog_retry {
+            self.watchdog_retry = limits::WATCHDOG_RETRY_MAX.min(self.watchdog_retry * 2);
+        }
+    }
+
+    /// The watchdog that was told of this host says nothing; where it has hung up, it was the dead one, or has no place.
+    fn hear_watchdog(&mut self) {
+        let hung_up = |stream: &mut Stream| !matches!(stream.fill(), Ok(Fill::More | Fill::Nothing));
+        if self.told_watchdog.as_mut().is_some_and(hung_up) {
+            self.told_watchdog = None;
+            self.look_for_watchdog_in(self.watchdog_retry);
+        }
     }
 
     /// The last words to all clients, and nothing left behind.

@@ -45,6 +45,7 @@ impl Watchdog {
                 self.say(i, &FromWatchdog::Status { status });
             }
             ToWatchdog::Here { session } if tasks::of(&session).is_some() => self.task_here(&session),
+            ToWatchdog::Here { session } if self.links.get(&session).is_some_and(|link| link.stream.is_some()) => {}
             ToWatchdog::Here { session } => match store::meta::read(&self.layout, &session) {
                 Ok(meta) => self.consider(&meta),
                 // It lives and must stay known, so that it can be ended.
