@@ -167,6 +167,21 @@ def output(argv, env, cwd=None):
     return done.stdout
 
 
+def begun(argv, env, cwd, said):
+    """Starts a command as a shell does, which costs half of what a pipe and a Popen do; what it prints goes to the file `said`. Its pid."""
+    before = os.getcwd()
+    os.chdir(cwd)
+    try:
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        return os.posix_spawn(shutil.which(argv[0], path=env["PATH"]), argv, env, file_actions=actions)
+    finally:
+        os.chdir(before)
+
+
 def interleaved(rounds, **actions):
     """Runs each action once a round, in turn, and gives the median of what each returned."""
     seen = {name: [] for name in actions}

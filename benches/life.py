@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from keepers import Agents, names
-from kit import Fifo, interleaved, output, socket_of, timed
+from kit import Fifo, begun, interleaved, output, socket_of, timed
 
 PROBE = """#!/bin/sh
 echo hello
@@ -119,14 +119,17 @@ def message(world, table, options):
     keeper.configure({"a": [world.write("listener.sh", LISTENER, 0o755), fifo.path]})
     keeper.up()
     fifo.lines(1)
-    read, taken = [], []
+    read, taken, paper = [], [], os.path.join(world.folder, "said")
     for turn in range(options.rounds * 10):
         time.sleep(0.5)  # idle is who has said nothing for a while
         start = time.monotonic()
-        said = output(["agents", "send", "a", f"line {turn}"], keeper.env, keeper.folder).decode()
-        taken.append((time.monotonic() - start) * 1000)
+        sender = begun(["agents", "send", "a", f"line {turn}"], keeper.env, keeper.folder, paper)
         lines, at = fifo.lines(1)
+        os.waitpid(sender, 0)
+        taken.append((time.monotonic() - start) * 1000)
         read.append((at - start) * 1000)
+        with open(paper) as file:
+            said = file.read()
         if lines != [f"line {turn}"] or not said.startswith("taken"):
             table.skip("a message to an idle agent", f"{said!r}, and the agent read {lines}")
             return
