@@ -25,7 +25,7 @@ pub fn write_batch_from(aside: Option<&Path>, files: &[(PathBuf, Vec<u8>)], mode
 }
 
 /// [`write_batch`] for files that are many and are written again and again: those in the folder `of` change places with the files that they replace,
-/// which are kept as [`Spares`] and written anew the next time. To create and to remove a hundred files is most of what writing them costs.
+/// which are kept as spares and written anew the next time. To create and to remove a hundred files is most of what writing them costs.
 pub fn write_batch_sparing(spares: &Path, of: &Path, files: &[(PathBuf, Vec<u8>)], mode: u32) -> io::Result<()> {
     Batch { aside: None, spares: Some(Spares::of(spares, of)), mode, beside: vec![] }.write_all(files)
 }
