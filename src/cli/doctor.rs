@@ -178,7 +178,7 @@ fn home(registry: &Registry, lines: &mut Vec<Line>) {
     let count = registry.projects.len();
     lines.push(ok("registry", format!("{}, {count} project{}", env::shorten(&registry.path), if count == 1 { "" } else { "s" })));
     let lock = registry.home.join(".fleet.lock");
-    if Lock::is_held(&lock).unwrap_or(true) {
+    if Lock::is_taken(&lock).unwrap_or(true) {
         let finding = format!("the home is being changed by {}", Lock::holder(&lock));
         lines.push(line("lock", Verdict::Warn, finding, "wait until it is done"));
     }

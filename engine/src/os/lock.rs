@@ -93,6 +93,12 @@ impl Lock {
         Ok(in_the_way != libc::F_UNLCK)
     }
 
+    /// [`Lock::is_held`], also by a program that leaves no mark: `flock(1)`, or an engine from before there were marks. The kernel's list of all locks is
+    /// read for that, which takes its time, and is not to be had on every filesystem.
+    pub fn is_taken(path: &Path) -> io::Result<bool> {
+        Ok(Lock::is_held(path)? || taker(path).is_some())
+    }
+
     /// Writes who holds it, for the message that others print. Says nothing about whether it is held.
     pub fn sign(&mut self, who: &str) -> io::Result<()> {
         self.file.set_len(0)?;
@@ -237,6 +243,11 @@ mod tests {
         drop(first);
         assert!(held() && Lock::try_take(&path).unwrap().is_none());
         drop(copy);
+        // By a program of another kind.
+        let other = open(&path).unwrap();
+        flock(&other, FlockOperation::LockExclusive).unwrap();
+        assert!(!held() && Lock::is_taken(&path).unwrap());
+        drop(other);
         let waited = Lock::wait_at_most(&path, MOMENTS).unwrap();
         assert!(held());
         drop(waited);

@@ -256,7 +256,8 @@ impl Host {
 
     /// What this host finds: a living agent, a given-up one, one to end, or nothing.
     fn first_event(&mut self, record: Option<&Run>, meta: Result<store::meta::Meta>, adoptable: bool) -> Result<Event> {
-        let alive = Lock::is_held(&self.layout.agent_lock(&self.id))?;
+        let lock = self.layout.agent_lock(&self.id);
+        let alive = if record.is_some_and(|run| run.agent.is_some()) { Lock::is_taken(&lock)? } else { Lock::is_held(&lock)? };
         self.find_group(record);
         // What has let go of the lock may still be there; no other agent is started beside it.
         let strays = !alive && !self.members().is_empty();
