@@ -9,7 +9,7 @@ use agents::contract::layout::{ENGINE_FOLDER, Layout};
 use agents::contract::manifest::{Commands, MANIFEST_FILE, Manifest};
 use agents::contract::status::EngineStatus;
 use agents::os::socket::Stream;
-use agents::os::{self, lock::Lock, process};
+use agents::os::{self, env, lock::Lock, process};
 
 use crate::harness::CARRIED;
 use crate::registry::Harness;
@@ -54,7 +54,12 @@ pub fn run(argv: &[String], folder: &Path, what: &str) -> Result<()> {
     let said = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr }).into_owned();
     let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
     for line in &lines[lines.len().saturating_sub(8)..] {
-        error = error.because(line.trim().trim_start_matches("error: "));
+        error = match line.strip_prefix("hint: ") {
+            // It speaks of itself by its bare name, which is on nobody's PATH.
+            Some(hint) if hint.starts_with("agents ") => error.hint(format!("in {}: engine/{hint}", env::shorten(folder))),
+            Some(hint) => error.hint(hint),
+            None => error.because(line.trim().trim_start_matches("error: ").trim_start_matches("because ")),
+        };
     }
     Err(error)
 }

@@ -57,6 +57,22 @@ fn one_that_fails_is_named_and_stops_no_other() {
 }
 
 #[test]
+fn what_an_engine_tells_to_do_can_be_done() {
+    let home = TestHome::new();
+    home.fleet(&["create", "web", "--backend", "shell"]).ok();
+    let config = home.project("web").join("agents.toml");
+    let text = std::fs::read_to_string(&config).unwrap() + "\n[agent.lost]\nbackend = \"shell\"\ncommand = [\"no-such-program\"]\n";
+    std::fs::write(&config, text).unwrap();
+    assert_snapshot!(home.fleet(&["start", "web"]).fails(1), @r"
+    error: project web: could not start: `engine/agents up` ended with status 1
+      because agent lost (web-2) is failing: its program `no-such-program` was not found on PATH
+    hint: in ~/projects/web: engine/agents why lost
+    ");
+    home.agents("web", &["why", "lost"]).ok();
+    home.fleet(&["stop", "web"]).ok();
+}
+
+#[test]
 fn a_command_runs_in_every_project_and_its_failures_are_counted() {
     let home = TestHome::new();
     home.sh_harness("stated", true);
