@@ -9,6 +9,7 @@ use std::time::Duration;
 use agents::contract::control::{FromWatchdog, JSON, ToWatchdog};
 use agents::contract::layout::{CONFIG_FILE, Layout, hash};
 use agents::contract::status::{Activity, AgentStatus, EngineStatus, State, TaskCounts};
+use agents::contract::task::{End, Place, TaskId};
 use agents::os::clock::monotonic;
 use agents::os::lock::Lock;
 use agents::os::process::{self, Run};
@@ -108,7 +109,7 @@ impl Places {
         let Some(instance) = self.instances.get(hash) else { return Seen::of(ProjectState::Down, None) };
         let layout = Layout::from_folders(&self.home.join(instance), &self.runtime.join(hash));
         let has_runtime = fs::is_dir(&layout.runtime);
-        let mut seen = Seen::of(ProjectState::Down, None);
+        let mut seen = Seen { tasks: tasks_at_rest(&layout), ..Seen::of(ProjectState::Down, None) };
         let mut spawned: Vec<AgentStatus> = vec![];
         for session in fs::list(&layout.sessions()).unwrap_or_default() {
             if session.starts_with('.') {
@@ -155,6 +156,29 @@ impl Places {
             seen.note = Some("it should be up, and nothing runs: `fleet start` brings it back".into());
         }
         seen
+    }
+}
+
+/// The tasks that lie there, by number.
+pub(super) fn task_ids(layout: &Layout, place: Place) -> Vec<TaskId> {
+    let names = fs::list(&layout.task_place(place)).unwrap_or_default();
+    let mut ids: Vec<TaskId> = names.iter().filter_map(|n| n.strip_suffix(".json").unwrap_or(n).parse().ok()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// How many tasks there are, of what a person should see.
+fn tasks_at_rest(layout: &Layout) -> TaskCounts {
+    if !fs::is_dir(&layout.tasks()) {
+        return TaskCounts::default();
+    }
+    let count = |place| task_ids(layout, place).len();
+    TaskCounts {
+        pending: count(Place::Pending),
+        running: count(Place::Running),
+        held: count(Place::Held),
+        failed: count(Place::Finished(End::Failed)) + count(Place::Finished(End::Timeout)),
     }
 }
 

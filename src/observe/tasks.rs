@@ -8,7 +8,7 @@ use agents::os::fs;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::engine::Places;
+use super::engine::{Places, task_ids as ids};
 use crate::parallel;
 use crate::registry::Project;
 
@@ -106,14 +106,6 @@ fn queue(layout: &Layout, mut report: QueueReport) -> QueueReport {
         n => format!("{first}; and {} more", n - 1),
     });
     report
-}
-
-fn ids(layout: &Layout, place: Place) -> Vec<TaskId> {
-    let names = fs::list(&layout.task_place(place)).unwrap_or_default();
-    let mut ids: Vec<TaskId> = names.iter().filter_map(|n| n.strip_suffix(".json").unwrap_or(n).parse().ok()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
 }
 
 fn record(layout: &Layout, place: Place, id: TaskId) -> PathBuf {

@@ -37,6 +37,16 @@ fn work_is_queued_in_many_projects_and_seen_in_one_table() {
     assert_eq!((&web["failed"], web["tasks"].as_array().unwrap().len()), (&1.into(), 1));
     assert_eq!((&web["tasks"][0]["task"], &web["tasks"][0]["waits_for"][0]["state"]), (&"t3".into(), &"failed".into()));
     assert!(facts(&["tasks"]).contains("blocked: t2 failed"));
+    // A project that is down has its tasks all the same.
+    facts(&["stop", "web"]);
+    let seen: Value = serde_json::from_str(&facts(&["status", "web", "--json"])).unwrap();
+    let project = &seen["projects"][0];
+    assert_eq!(
+        (&project["state"], &project["tasks"]["pending"], &project["tasks"]["failed"]),
+        (&"down".into(), &1.into(), &1.into()),
+        "{seen}"
+    );
+    facts(&["start", "web"]);
     facts(&["task", "cancel", "web/t3"]);
     let lists: Vec<Value> = serde_json::from_str(&facts(&["task", "list", "--ended", "--json"])).unwrap();
     assert_eq!(lists.iter().map(|l| l["tasks"].as_array().unwrap().len()).sum::<usize>(), 4, "{lists:?}");
