@@ -88,7 +88,7 @@ def status_up(world, table, options):
     home = ten_projects(world, env, fifo)
     timed(["fleet", "start", "--all"], env, home)
     fifo.lines(100)
-    tmux = peers(world, table, "fleet status beside tmux", [Tmux])
+    tmux = peers(world, table, "status-up", [Tmux])
     for k in tmux:
         k.configure_probes(100, fifo)
         k.up()
