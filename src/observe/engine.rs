@@ -1,6 +1,7 @@
 //! Engines: what each says over its watchdog's socket, or what lies on disk where none runs.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use agents::contract::control::{FromWatchdog, JSON, ToWatchdog};
 use agents::contract::layout::{CONFIG_FILE, Layout, hash};
 use agents::contract::status::{Activity, AgentStatus, EngineStatus, State, TaskCounts};
-use agents::contract::task::{End, Place, TaskId};
+use agents::contract::task::{Place, TaskId};
 use agents::os::clock::monotonic;
 use agents::os::lock::Lock;
 use agents::os::process::{self, Run};
@@ -168,18 +169,13 @@ pub(super) fn task_ids(layout: &Layout, place: Place) -> Vec<TaskId> {
     ids
 }
 
-/// How many tasks there are, of what a person should see.
+/// How many tasks there are; what cannot be listed counts as none.
 fn tasks_at_rest(layout: &Layout) -> TaskCounts {
     if !fs::is_dir(&layout.tasks()) {
         return TaskCounts::default();
     }
-    let count = |place| task_ids(layout, place).len();
-    TaskCounts {
-        pending: count(Place::Pending),
-        running: count(Place::Running),
-        held: count(Place::Held),
-        failed: count(Place::Finished(End::Failed)) + count(Place::Finished(End::Timeout)),
-    }
+    let Ok(counts) = TaskCounts::of(|place| Ok::<_, Infallible>(task_ids(layout, place).len()));
+    counts
 }
 
 /// Why no engine could read the project's configuration, as far as that can be told without knowing what it may hold.

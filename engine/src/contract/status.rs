@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::task::{End, Place};
+
 /// One project's engine, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EngineStatus {
@@ -180,4 +182,16 @@ pub struct TaskCounts {
     /// Interrupted; the operator has to say whether they may run once more.
     #[serde(default)]
     pub held: usize,
+}
+
+impl TaskCounts {
+    /// By how many lie at each place: of those that have ended, only what a person should see.
+    pub fn of<E>(count: impl Fn(Place) -> Result<usize, E>) -> Result<TaskCounts, E> {
+        Ok(TaskCounts {
+            pending: count(Place::Pending)?,
+            running: count(Place::Running)?,
+            held: count(Place::Held)?,
+            failed: count(Place::Finished(End::Failed))? + count(Place::Finished(End::Timeout))?,
+        })
+    }
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::contract::layout::Layout;
 use crate::contract::records::Launch;
 use crate::contract::status::TaskCounts;
-use crate::contract::task::{Begun, End, Place, Task, TaskId};
+use crate::contract::task::{Begun, Place, Task, TaskId};
 use crate::error::{Error, Result};
 use crate::os::process::ProcessId;
 use crate::os::{clock, fs};
@@ -76,13 +76,7 @@ pub(crate) fn id_of(name: &str) -> Option<TaskId> {
 
 /// How many there are, of what a person should see.
 pub(crate) fn counts(layout: &Layout) -> Result<TaskCounts> {
-    let count = |place| list(layout, place).map(|ids| ids.len());
-    Ok(TaskCounts {
-        pending: count(Place::Pending)?,
-        running: count(Place::Running)?,
-        held: count(Place::Held)?,
-        failed: count(Place::Finished(End::Failed))? + count(Place::Finished(End::Timeout))?,
-    })
+    TaskCounts::of(|place| list(layout, place).map(|ids| ids.len()))
 }
 
 /// Where a task lies; none: there is none of this number, or none any more.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::contract::task::{Attempt, Outcome, Prompt, Said};
+use crate::contract::task::{Attempt, End, Outcome, Prompt, Said};
 
 struct Queue {
     folder: tempfile::TempDir,
