@@ -291,13 +291,13 @@ pub(super) fn capture(layout: &Layout, session: &str, lines: usize, styled: bool
 /// A session's host, which is told of mail; or why there is none to tell.
 pub(super) struct Mailbox {
     stream: Result<Stream>,
-    /// The host has been asked something and its answer was not read.
-    asked: bool,
+    /// What the host says to the announcement was not read yet.
+    unheard: bool,
 }
 
 impl Mailbox {
     fn new(layout: &Layout, session: &str) -> Mailbox {
-        Mailbox { stream: host(layout, session), asked: false }
+        Mailbox { stream: host(layout, session), unheard: false }
     }
 
     /// From now on the host looks into the box when this connection ends, however it ends. What it says to that is heard when there is more to say, as it
@@ -305,25 +305,23 @@ impl Mailbox {
     pub(super) fn open(layout: &Layout, session: &str, interrupts: bool) -> Mailbox {
         let mut mailbox = Mailbox::new(layout, session);
         let told = if interrupts { mailbox.ask(session, false).map(drop) } else { mailbox.queue(session, false) };
-        if let Err(e) = told {
-            mailbox.stream = Err(e);
+        match told {
+            Ok(()) => mailbox.unheard = !interrupts,
+            Err(e) => mailbox.stream = Err(e),
         }
         mailbox
     }
 
     fn queue(&mut self, session: &str, interrupt: bool) -> Result<()> {
         let stream = self.stream.as_mut().map_err(|e| Error::failed(&e.message))?;
-        queue(stream, &who(session), &ToHost::Mail { interrupt })?;
-        self.asked = true;
-        Ok(())
+        queue(stream, &who(session), &ToHost::Mail { interrupt })
     }
 
     fn ask(&mut self, session: &str, interrupt: bool) -> Result<(String, bool)> {
-        if std::mem::take(&mut self.asked) {
+        if std::mem::take(&mut self.unheard) {
             self.answer(session)?;
         }
         self.queue(session, interrupt)?;
-        self.asked = false;
         self.answer(session)
     }
 
