@@ -470,27 +470,22 @@ impl Host {
         if self.quit || self.clients.has_watchdog() {
             return;
         }
-        let wait = match start::try_watchdog(&self.layout) {
-            Ok(true) => limits::WATCHDOG_RETRY_MAX,
-            // Another host is at it, or the dead one still holds its lock.
-            Ok(false) => {
-                self.told_watchdog = start::tell_watchdog(&self.layout, &self.id).ok();
-                if self.told_watchdog.is_some() { limits::WATCHDOG_RETRY_MAX } else { self.watchdog_retry }
-            }
-            Err(e) => {
-                self.log_event("watchdog", &format!("could not be started: {e}"), None);
-                limits::WATCHDOG_RETRY_MAX
-            }
-        };
         // Whoever started it, it connects; if it does not, look again.
-        self.look_for_watchdog_in(wait);
+        self.watchdog_due = Some(monotonic() + limits::WATCHDOG_RETRY_MAX);
+        match start::try_watchdog(&self.layout) {
+            Ok(true) => {}
+            // Another host is at it, or the dead one still holds its lock.
+            Ok(false) => match start::tell_watchdog(&self.layout, &self.id) {
+                Ok(stream) => self.told_watchdog = Some(stream),
+                Err(_) => self.look_for_watchdog_soon(),
+            },
+            Err(e) => self.log_event("watchdog", &format!("could not be started: {e}"), None),
+        }
     }
 
-    fn look_for_watchdog_in(&mut self, wait: Duration) {
-        self.watchdog_due = Some(monotonic() + wait);
-        if wait == self.watchdog_retry {
-            self.watchdog_retry = limits::WATCHDOG_RETRY_MAX.min(self.watchdog_retry * 2);
-        }
+    fn look_for_watchdog_soon(&mut self) {
+        self.watchdog_due = Some(monotonic() + self.watchdog_retry);
+        self.watchdog_retry = limits::WATCHDOG_RETRY_MAX.min(self.watchdog_retry * 2);
     }
 
     /// The watchdog that was told of this host says nothing; where it has hung up, it was the dead one, or has no place.
@@ -498,7 +493,7 @@ impl Host {
         let hung_up = |stream: &mut Stream| !matches!(stream.fill(), Ok(Fill::More | Fill::Nothing));
         if self.told_watchdog.as_mut().is_some_and(hung_up) {
             self.told_watchdog = None;
-            self.look_for_watchdog_in(self.watchdog_retry);
+            self.look_for_watchdog_soon();
         }
     }
 
