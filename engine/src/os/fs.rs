@@ -51,8 +51,8 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 
 /// Puts a small text in place of the one in the file, in one write and without a new file. What is left of a longer one becomes blanks, so the text must
 /// be of a kind that blanks may follow. Who reads at that very moment may see some of each; who was killed has written all of it or nothing, as nothing
-/// interrupts a write within one page. A text beyond that replaces the file. Nothing is synced: for what a
-/// boot makes worthless, or what may be known again otherwise.
+/// interrupts a write within one page. A text beyond that replaces the file. Nothing is synced: for what a boot makes
+/// worthless, or what may be known again otherwise.
 pub fn overwrite(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     const PAGE: usize = 4096;
     let file = OpenOptions::new()

@@ -27,7 +27,9 @@ pub fn write_batch_from(aside: Option<&Path>, files: &[(PathBuf, Vec<u8>)], mode
 /// [`write_batch`] for files that are many and are written again and again: those in the folder `of` change places with the files that they replace,
 /// which are kept as spares and written anew the next time. To create and to remove a hundred files is most of what writing them costs.
 pub fn write_batch_sparing(spares: &Path, of: &Path, files: &[(PathBuf, Vec<u8>)], mode: u32) -> io::Result<()> {
-    Batch { aside: None, spares: Some(Spares::of(spares, of)), mode, beside: vec![] }.write_all(files)
+    // Few are synced one by one, which costs more than their inodes.
+    let spares = (files.len() > SYNC_ONE_BY_ONE_MAX).then(|| Spares::of(spares, of));
+    Batch { aside: None, spares, mode, beside: vec![] }.write_all(files)
 }
 
 /// Up to this many files are synced one by one; for more, one sync of the filesystem is cheaper (measured: about 1 ms each on ext4).
@@ -58,8 +60,11 @@ impl<'a> Spares<'a> {
         Spares { folder, of, free, replaced: vec![] }
     }
 
-    /// One of them under this name; false: there is none.
-    fn take(&mut self, name: &Path) -> bool {
+    /// One of them under this name, to be written for `path`; false: there is none.
+    fn take(&mut self, path: &Path, name: &Path) -> bool {
+        if parent(path) != self.of {
+            return false;
+        }
         while let Some(spare) = self.free.pop() {
             let spare = self.folder.join(spare);
             // Another may take it first.
@@ -71,11 +76,11 @@ impl<'a> Spares<'a> {
     }
 
     /// Puts one in the place of the other, whose name it gets. False: that is not to be had here, or there is no other.
-    fn exchange(&mut self, new: PathBuf, path: &Path) -> bool {
+    fn exchange(&mut self, new: &Path, path: &Path) -> bool {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
-        let exchanged = parent(path) == self.of && is_plain(path) && renameat_with(CWD, &new, CWD, path, RenameFlags::EXCHANGE).is_ok();
+        let exchanged = parent(path) == self.of && is_plain(path) && renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE).is_ok();
         if exchanged {
-            self.replaced.push(new);
+            self.replaced.push(new.to_path_buf());
         }
         exchanged
     }
@@ -103,7 +108,6 @@ impl<'a> Batch<'a> {
     }
 
     fn write_few(&mut self, files: &'a [(PathBuf, Vec<u8>)]) -> io::Result<()> {
-        self.spares = None;
         let mut open = vec![];
         for (path, bytes) in files {
             let file = self.write(path, bytes)?;
@@ -131,10 +135,7 @@ impl<'a> Batch<'a> {
     fn write(&mut self, path: &'a Path, bytes: &[u8]) -> io::Result<File> {
         let beside = beside(path);
         let beside = self.aside.map_or(beside.clone(), |a| a.join(beside.file_name().unwrap_or_default()));
-        let spared = match &mut self.spares {
-            Some(spares) if parent(path) == spares.of => spares.take(&beside),
-            Some(_) | None => false,
-        };
+        let spared = self.spares.as_mut().is_some_and(|spares| spares.take(path, &beside));
         let mut options = OpenOptions::new();
         options.write(true).create_new(!spared).mode(self.mode).custom_flags(NOFOLLOW);
         let opened = options.open(&beside).map_err(|e| at(path, e));
@@ -149,7 +150,7 @@ impl<'a> Batch<'a> {
 
     fn rename(&mut self) -> io::Result<()> {
         for (beside, path) in &self.beside {
-            if !self.spares.as_mut().is_some_and(|spares| spares.exchange(beside.clone(), path)) {
+            if !self.spares.as_mut().is_some_and(|spares| spares.exchange(beside, path)) {
                 fs::rename(beside, path).map_err(|e| at(path, e))?;
             }
         }
